@@ -1,0 +1,1 @@
+"""A real-time voice agent, and the Realtime server behind it."""

@@ -1,0 +1,211 @@
+"""The ports: what an engine, a device or a tool must offer to be plugged in.
+
+A port that works on speech or language transforms streams and has one such method, an async generator, so that
+closing it cancels the work. Audio inside the house is always mono float32 in [-1, 1] with its rate stated.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+
+    from vivavoce.realtime.conversation import Prompt
+
+Samples: TypeAlias = NDArray[np.float32]
+"""Mono sound, shape (n,), float32, nominally within [-1, 1]."""
+
+VadState: TypeAlias = NDArray[np.float32]
+"""What a voice activity detector remembers of one stream; opaque to everyone else."""
+
+
+class BackendError(Exception):
+    """An engine failed; the response that it served fails with this code, and the session lives."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class Heard(msgspec.Struct, frozen=True):
+    """What a recogniser makes of the utterance so far."""
+
+    text: str
+    """The whole utterance, replacing earlier partials."""
+    final: bool = False
+    """True once, last."""
+
+
+class Text(msgspec.Struct, frozen=True):
+    """A piece of the answer, to be appended to the pieces before it."""
+
+    text: str
+
+
+class Call(msgspec.Struct, frozen=True):
+    """The model calls a tool."""
+
+    name: str
+    arguments: str
+    """A JSON object."""
+    call_id: str | None = None
+    """The model's own identifier; the session mints one where there is none."""
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens that one generation took."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    """Of the input tokens, those found in the prompt cache."""
+    truncated: bool = False
+    """Whether the answer ended at the token limit."""
+
+
+class Vad(Protocol):
+    """Says how likely each frame is to hold speech, for many streams at once."""
+
+    sample_rate: int
+    """Hz."""
+    frame: int
+    """Samples a frame."""
+
+    def state(self) -> VadState:
+        """Return the memory of a stream that has heard nothing."""
+        ...
+
+    def score(self, frames: Samples, states: Sequence[VadState]) -> tuple[Samples, list[VadState]]:
+        """Score one frame of each stream.
+
+        Args:
+            frames: shape (streams, frame).
+            states: the memory of each stream.
+
+        Returns:
+            Probabilities of speech, shape (streams,), and the new memories.
+        """
+        ...
+
+
+class SpeechToText(Protocol):
+    """Turns the sound of one utterance into text."""
+
+    sample_rate: int
+    """Hz, of the sound that it wants."""
+
+    def transcribe(
+        self, audio: AsyncIterable[Samples], *, language: str | None = None, prompt: str | None = None
+    ) -> AsyncGenerator[Heard, None]:
+        """Yield partial results when there are any and one final result after the stream has ended.
+
+        An empty chunk says that the speaker paused: a good moment to work ahead. No audio follows it unless the
+        speaker went on, so that a result computed at the pause is final when the stream ends there.
+
+        Raises:
+            BackendError: the engine failed.
+        """
+        ...
+
+
+class LanguageModel(Protocol):
+    """Continues a conversation with text and tool calls."""
+
+    def generate(self, prompt: Prompt) -> AsyncGenerator[Text | Call | Usage, None]:
+        """Yield the answer piece by piece, and what it took at the end; closing the generator stops the work.
+
+        Raises:
+            BackendError: the engine failed.
+        """
+        ...
+
+
+class TextToSpeech(Protocol):
+    """Speaks one sentence."""
+
+    sample_rate: int
+    """Hz, of the sound that it makes."""
+    voices: Sequence[str]
+    """The names that `voice` may have; the first is the default."""
+
+    def speak(self, sentence: str, *, voice: str | None = None, speed: float = 1.0) -> AsyncGenerator[Samples, None]:
+        """Yield the sound of the sentence in chunks; closing the generator stops the work.
+
+        An unknown voice is spoken by the default one.
+
+        Raises:
+            BackendError: the engine failed.
+        """
+        ...
+
+
+@runtime_checkable
+class Warm(Protocol):
+    """An engine that wants to load before its first use."""
+
+    async def warm_up(self) -> None:
+        """Load everything and answer one small request, so that the first caller does not wait."""
+        ...
+
+
+class Microphone(Protocol):
+    """A source of sound."""
+
+    sample_rate: int
+    """Hz, of the frames that it yields."""
+
+    def frames(self) -> AsyncGenerator[Samples, None]:
+        """Yield what is heard, about 20 ms at a time, until the source ends.
+
+        Raises:
+            DeviceError: the device cannot be opened or has gone.
+        """
+        ...
+
+
+class Speaker(Protocol):
+    """A sink of sound that knows what was heard."""
+
+    sample_rate: int
+    """Hz, of the samples that it takes."""
+
+    async def play(self, item_id: str, samples: Samples) -> None:
+        """Queue sound that belongs to an item; waits only while the queue is full."""
+        ...
+
+    def hush(self) -> None:
+        """Fall silent now and forget what is queued."""
+        ...
+
+    def heard(self) -> tuple[str, int] | None:
+        """Return the item that is being heard, or was last, and how many milliseconds of it left the device."""
+        ...
+
+    def idle(self) -> bool:
+        """Tell whether everything queued has been heard."""
+        ...
+
+
+class DeviceError(Exception):
+    """A sound device or file is missing, busy or gone; the message names the remedy."""
+
+
+class Tool(Protocol):
+    """A function that the model may call."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+    """JSON schema of the arguments."""
+    timeout: float
+    """Seconds."""
+
+    async def __call__(self, arguments: dict[str, Any]) -> str:
+        """Run and return what the model is told."""
+        ...

@@ -1,0 +1,1 @@
+"""The edge that serves sessions to others."""
