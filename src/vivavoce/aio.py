@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import signal
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import anyio
 from anyio import to_thread
 
 if TYPE_CHECKING:
+    import signal
     from collections.abc import AsyncGenerator, Callable, Iterator
 
 P = ParamSpec("P")

@@ -31,9 +31,7 @@ def load(kind: Kind, name: str) -> Any:
             return point.load()
         except ModuleNotFoundError as missing:
             raise _not_installed(name, missing) from missing
-    raise PluginError(
-        f"There is no {kind} engine {name!r}; there are: {', '.join(names(kind))}; or give module:Name."
-    )
+    raise PluginError(f"There is no {kind} engine {name!r}; there are: {', '.join(names(kind))}; or give module:Name.")
 
 
 def make(kind: Kind, name: str, **options: Any) -> Any:

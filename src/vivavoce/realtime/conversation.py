@@ -1,10 +1,31 @@
-"""The conversation: items in their order, and the same as a prompt for a language model."""
+"""The conversation: items in their order, how far each was heard, and the same as a prompt for a language model."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import itertools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
+
+from vivavoce.realtime.errors import ProtocolError
+from vivavoce.realtime.values import (
+    FunctionCall,
+    FunctionCallOutput,
+    InputAudio,
+    InputText,
+    Item,
+    Message,
+    OutputAudio,
+    OutputText,
+    Part,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+ROOT = "root"
 
 
 class ToolCall(msgspec.Struct, frozen=True):
@@ -16,7 +37,7 @@ class ToolCall(msgspec.Struct, frozen=True):
     """A JSON object."""
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True):
+class PromptMessage(msgspec.Struct, frozen=True, kw_only=True):
     """One message of a prompt."""
 
     role: Literal["system", "user", "assistant", "tool"]
@@ -40,9 +61,193 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     """What a language model is asked to continue."""
 
     instructions: str = ""
-    messages: tuple[Message, ...] = ()
+    messages: tuple[PromptMessage, ...] = ()
     tools: tuple[PromptTool, ...] = ()
     tool_choice: str = "auto"
     """`auto`, `none`, `required`, or the name of the function to call."""
     parallel_tool_calls: bool = True
     max_output_tokens: int | None = None
+
+
+@dataclass
+class Entry:
+    """An item, and what is known of its sound."""
+
+    item: Item
+    audio_ms: float = 0.0
+    """Length of the item's sound."""
+    marks: list[tuple[float, int]] = field(default_factory=list)
+    """Of speech that we made: from this millisecond on, the characters of the transcript before this one are said."""
+
+    @property
+    def id(self) -> str:
+        """Return the identifier that every item of a conversation has."""
+        return str(self.item.id)
+
+
+class Conversation:
+    """Items in their order, each with an id of its own."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Entry] = {}
+        self._order: list[str] = []
+
+    def __iter__(self) -> Iterator[Entry]:
+        return (self._entries[item_id] for item_id in self._order)
+
+    def __contains__(self, item_id: object) -> bool:
+        return item_id in self._entries
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def get(self, item_id: str) -> Entry | None:
+        """Return the entry of an item, or None."""
+        return self._entries.get(item_id)
+
+    @property
+    def last_id(self) -> str | None:
+        """Return the id of the last item, or None."""
+        return self._order[-1] if self._order else None
+
+    def check_place(self, item: Item, after: str | UnsetType | None) -> None:
+        """Refuse an item whose id is taken or whose place does not exist.
+
+        Raises:
+            ProtocolError: likewise.
+        """
+        if item.id in self._entries:
+            message = f"An item with the id '{item.id}' already exists; leave the id out or choose another."
+            raise ProtocolError("invalid_value", message, param="item.id")
+        if isinstance(after, str) and after != ROOT and after not in self._entries:
+            message = f"There is no item '{after}' to insert after."
+            raise ProtocolError("invalid_value", message, param="previous_item_id")
+
+    def add(self, item: Item, after: str | UnsetType | None = UNSET, *, audio_ms: float = 0.0) -> str | None:
+        """Insert an item and return the id of the one before it, None for the first.
+
+        Args:
+            item: with an id that is not taken.
+            after: an id, "root" for first; at the end where it is absent.
+            audio_ms: length of its sound.
+        """
+        entry = Entry(item, audio_ms)
+        index = len(self._order)
+        if isinstance(after, str):
+            index = 0 if after == ROOT else self._order.index(after) + 1
+        self._order.insert(index, entry.id)
+        self._entries[entry.id] = entry
+        return self._order[index - 1] if index else None
+
+    def replace(self, item: Item) -> None:
+        """Put a newer version of an item in its place, if it is still there."""
+        if entry := self._entries.get(str(item.id)):
+            entry.item = item
+
+    def remove(self, item_id: str) -> None:
+        """Take an item out."""
+        del self._entries[item_id]
+        self._order.remove(item_id)
+
+    def previous_id(self, item_id: str) -> str | None:
+        """Return the id of the item before this one, None for the first."""
+        index = self._order.index(item_id) if item_id in self._entries else 0
+        return self._order[index - 1] if index else None
+
+    def truncate(self, item_id: str, audio_end_ms: int) -> int:
+        """Forget what was not heard of an answer, and return its new length in milliseconds.
+
+        A length beyond the end is the end: the client and we count samples at different ends of a wire.
+
+        Raises:
+            ProtocolError: there is no such item, or it is not speech of ours.
+        """
+        entry = self._entries.get(item_id)
+        if entry is None:
+            message = f"There is no item '{item_id}' to truncate."
+            raise ProtocolError("item_truncate_invalid_item_id", message, param="item_id")
+        item = entry.item
+        if not isinstance(item, Message) or item.role != "assistant" or not _spoken(item):
+            raise ProtocolError("invalid_value", "Only spoken assistant messages can be truncated.", param="item_id")
+        end = min(max(audio_end_ms, 0), round(entry.audio_ms))
+        said = _transcript(item)
+        heard = heard_text(said, entry.marks, entry.audio_ms, end)
+        entry.item = msgspec.structs.replace(item, content=(OutputAudio(transcript=heard),), status="incomplete")
+        entry.audio_ms = end
+        return end
+
+
+def heard_text(transcript: str, marks: Iterable[tuple[float, int]], audio_ms: float, end_ms: float) -> str:
+    """Return the part of a transcript that was heard, up to a word's end.
+
+    Args:
+        transcript: all that was spoken.
+        marks: for each sentence, where its sound begins in milliseconds and how many characters come before it.
+        audio_ms: length of all the sound.
+        end_ms: how much of it was heard.
+    """
+    if end_ms >= audio_ms:
+        return transcript
+    edges = [*marks, (audio_ms, len(transcript))]
+    for (start, before), (stop, after) in itertools.pairwise(edges):
+        if end_ms < stop:
+            share = max(end_ms - start, 0.0) / max(stop - start, 1.0)
+            cut = before + int(share * (after - before))
+            return transcript[: _word_end(transcript, cut)].rstrip()
+    return "" if not list(marks) else transcript
+
+
+def _word_end(text: str, cut: int) -> int:
+    """Return the end of the last whole word at or before a position."""
+    if cut >= len(text) or text[cut].isspace():
+        return cut
+    return max(text.rfind(" ", 0, cut), 0)
+
+
+def prompt_messages(items: Iterable[Item]) -> tuple[PromptMessage, ...]:
+    """Render items as a prompt; what was never heard, never answered or says nothing is left out."""
+    items = tuple(items)
+    answered = {item.call_id for item in items if isinstance(item, FunctionCallOutput)}
+    messages: list[PromptMessage] = []
+    called: set[str] = set()
+    for item in items:
+        match item:
+            case Message(role=role) if text := " ".join(filter(None, map(part_text, item.content))):
+                messages.append(PromptMessage(role=role, text=text))
+            case FunctionCall(call_id=str(call_id)) if call_id in answered:
+                called.add(call_id)
+                _add_call(messages, ToolCall(call_id, item.name, item.arguments))
+            case FunctionCallOutput(call_id=call_id) if call_id in called:
+                messages.append(PromptMessage(role="tool", text=item.output, call_id=call_id))
+            case _:
+                pass
+    return tuple(messages)
+
+
+def part_text(part: Part) -> str:
+    """Return what a part says, empty for a picture or for speech that is not transcribed."""
+    match part:
+        case InputText(text=text) | OutputText(text=text):
+            return text.strip()
+        case InputAudio(transcript=str(text)) | OutputAudio(transcript=str(text)):
+            return text.strip()
+        case _:
+            return ""
+
+
+def _add_call(messages: list[PromptMessage], call: ToolCall) -> None:
+    """Add a call to the assistant message that ends the prompt, or begin one."""
+    if messages and messages[-1].role == "assistant":
+        messages[-1] = msgspec.structs.replace(messages[-1], calls=(*messages[-1].calls, call))
+    else:
+        messages.append(PromptMessage(role="assistant", calls=(call,)))
+
+
+def _spoken(item: Message) -> bool:
+    return any(isinstance(part, OutputAudio) for part in item.content)
+
+
+def _transcript(item: Message) -> str:
+    return "".join(
+        part.transcript for part in item.content if isinstance(part, OutputAudio) and isinstance(part.transcript, str)
+    )

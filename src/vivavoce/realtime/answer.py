@@ -1,0 +1,182 @@
+"""One answer while it is being given: what the model says, as the protocol's events in their order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypedDict
+
+from msgspec.structs import replace
+
+from vivavoce.realtime.events import (
+    AnyServerEvent,
+    ContentPartAdded,
+    ContentPartDone,
+    ConversationItemAdded,
+    ConversationItemDone,
+    FunctionCallArgumentsDelta,
+    FunctionCallArgumentsDone,
+    OutputAudioDelta,
+    OutputAudioDone,
+    OutputAudioTranscriptDelta,
+    OutputAudioTranscriptDone,
+    OutputItemAdded,
+    OutputItemDone,
+    OutputTextDelta,
+    OutputTextDone,
+    ResponseCreated,
+    ResponseDone,
+    ResponsePart,
+)
+from vivavoce.realtime.values import (
+    FunctionCall,
+    Item,
+    ItemStatus,
+    Message,
+    OutputAudio,
+    OutputText,
+    Response,
+    ResponseStatus,
+    StatusDetails,
+    Usage,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vivavoce.realtime.conversation import Conversation
+
+
+class Mint(Protocol):
+    """Makes identifiers."""
+
+    def __call__(self, kind: str) -> str:
+        """Return a new identifier: "item" gives "item_…"."""
+        ...
+
+
+class Ids(TypedDict):
+    """What says where in a response a delta belongs."""
+
+    response_id: str
+    item_id: str
+    output_index: int
+
+
+Events: TypeAlias = "Iterator[AnyServerEvent]"
+
+
+class Answer:
+    """A response that is open: one item after the other, each closed before the next begins."""
+
+    def __init__(
+        self, response: Response, conversation: Conversation | None, mint: Mint, bytes_per_second: int
+    ) -> None:
+        self.response = response
+        self.spoken = "audio" in response.output_modalities
+        self._conversation = conversation
+        self._mint = mint
+        self._bytes_per_second = bytes_per_second
+        self._message: Message | None = None
+        self._text: list[str] = []
+        self._marks: list[tuple[float, int]] = []
+        self._item_ms = 0.0
+        self._settled = False
+        self.audio_ms = 0.0
+        """Sound sent in the whole response."""
+
+    def begin(self) -> Events:
+        """Announce the response."""
+        yield ResponseCreated(response=self.response)
+
+    def say(self, text: str) -> Events:
+        """Go on with these words; their sound, if any, follows."""
+        yield from self._open_message()
+        self._marks.append((self._item_ms, sum(map(len, self._text))))
+        self._text.append(text)
+        if self.spoken:
+            yield OutputAudioTranscriptDelta(**self._ids(), delta=text)
+        else:
+            yield OutputTextDelta(**self._ids(), delta=text)
+
+    def speak(self, audio: bytes) -> Events:
+        """Go on with this sound."""
+        yield from self._open_message()
+        self._item_ms += len(audio) * 1000 / self._bytes_per_second
+        self.audio_ms += len(audio) * 1000 / self._bytes_per_second
+        yield OutputAudioDelta(**self._ids(), delta=audio)
+
+    def call(self, name: str, arguments: str, call_id: str | None) -> Events:
+        """Call a function."""
+        yield from self._close_message("completed")
+        call_id = call_id or self._mint("call")
+        call = FunctionCall(id=self._mint("item"), status="in_progress", call_id=call_id, name=name, arguments="")
+        yield from self._add(call)
+        ids = self._item_ids(str(call.id))
+        yield FunctionCallArgumentsDelta(**ids, call_id=call_id, delta=arguments)
+        yield FunctionCallArgumentsDone(**ids, call_id=call_id, name=name, arguments=arguments)
+        yield from self._done(replace(call, status="completed", arguments=arguments))
+
+    def close(self, status: ResponseStatus, details: StatusDetails | None, usage: Usage) -> Events:
+        """End the response, and the item that is open in it."""
+        yield from self._close_message("completed" if status == "completed" else "incomplete")
+        self.response = replace(self.response, status=status, status_details=details, usage=usage)
+        yield ResponseDone(response=self.response)
+
+    def settle(self, item_id: str) -> None:
+        """Write what was said so far of an open item into the conversation; later words do not change it."""
+        if self._message is not None and self._message.id == item_id and self._conversation is not None:
+            self._store(replace(self._message, content=(OutputAudio(transcript="".join(self._text)),)))
+            self._settled = True
+
+    def _open_message(self) -> Events:
+        if self._message is not None:
+            return
+        self._text, self._marks, self._item_ms, self._settled = [], [], 0.0, False
+        self._message = Message(id=self._mint("item"), status="in_progress", role="assistant", content=())
+        yield from self._add(self._message)
+        part = ResponsePart(type="audio", transcript="") if self.spoken else ResponsePart(type="text", text="")
+        yield ContentPartAdded(**self._ids(), part=part)
+
+    def _close_message(self, status: ItemStatus) -> Events:
+        if self._message is None:
+            return
+        text = "".join(self._text)
+        if self.spoken:
+            yield OutputAudioDone(**self._ids())
+            yield OutputAudioTranscriptDone(**self._ids(), transcript=text)
+            yield ContentPartDone(**self._ids(), part=ResponsePart(type="audio", transcript=text))
+            part: OutputAudio | OutputText = OutputAudio(transcript=text)
+        else:
+            yield OutputTextDone(**self._ids(), text=text)
+            yield ContentPartDone(**self._ids(), part=ResponsePart(type="text", text=text))
+            part = OutputText(text=text)
+        message, self._message = self._message, None
+        yield from self._done(replace(message, status=status, content=(part,)))
+
+    def _add(self, item: Item) -> Events:
+        self.response = replace(self.response, output=(*self.response.output, item))
+        yield OutputItemAdded(response_id=self.response.id, output_index=self._index, item=item)
+        if self._conversation is not None:
+            previous = self._conversation.add(item)
+            yield ConversationItemAdded(item=item, previous_item_id=previous)
+
+    def _done(self, item: Item) -> Events:
+        self.response = replace(self.response, output=(*self.response.output[:-1], item))
+        if self._conversation is not None and (entry := self._conversation.get(str(item.id))):
+            if not self._settled:
+                self._store(item)
+            yield ConversationItemDone(item=item, previous_item_id=self._conversation.previous_id(entry.id))
+        yield OutputItemDone(response_id=self.response.id, output_index=self._index, item=item)
+
+    def _store(self, item: Item) -> None:
+        if self._conversation is not None and (entry := self._conversation.get(str(item.id))):
+            entry.item, entry.audio_ms, entry.marks = item, self._item_ms, self._marks
+
+    @property
+    def _index(self) -> int:
+        return len(self.response.output) - 1
+
+    def _ids(self) -> Ids:
+        return self._item_ids(str(self._message.id) if self._message else "")
+
+    def _item_ids(self, item_id: str) -> Ids:
+        return Ids(response_id=self.response.id, item_id=item_id, output_index=self._index)

@@ -1,0 +1,83 @@
+"""The shapes that clients send, made into the GA shapes that the session understands.
+
+The beta's input fields and a few common slips are accepted from everyone: they mean one thing only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_BETA_FORMATS = {
+    "pcm16": {"type": "audio/pcm", "rate": 24000},
+    "g711_ulaw": {"type": "audio/pcmu"},
+    "g711_alaw": {"type": "audio/pcma"},
+}
+_BETA_SESSION = {
+    "modalities": ("output_modalities",),
+    "input_audio_format": ("audio", "input", "format"),
+    "output_audio_format": ("audio", "output", "format"),
+    "input_audio_transcription": ("audio", "input", "transcription"),
+    "input_audio_noise_reduction": ("audio", "input", "noise_reduction"),
+    "turn_detection": ("audio", "input", "turn_detection"),
+    "voice": ("audio", "output", "voice"),
+    "speed": ("audio", "output", "speed"),
+    "max_response_output_tokens": ("max_output_tokens",),
+}
+_GONE = frozenset({"temperature"})
+
+
+def to_ga(event: dict[str, Any]) -> dict[str, Any]:
+    """Return a client event in the GA shape; what is in it already is untouched."""
+    match event:
+        case {"type": "session.update", "session": dict(session)}:
+            return event | {"session": _settings(session)}
+        case {"type": "response.create", "response": dict(response)}:
+            return event | {"response": _response(_settings(response))}
+        case {"type": "conversation.item.create", "item": {"role": "assistant", "content": [*parts]} as item}:
+            return event | {"item": item | {"content": [_assistant_part(part) for part in parts]}}
+        case _:
+            return event
+
+
+def _settings(old: dict[str, Any]) -> dict[str, Any]:
+    new = {name: value for name, value in old.items() if name not in _BETA_SESSION and name not in _GONE}
+    for name, path in _BETA_SESSION.items():
+        if name in old:
+            value = old[name]
+            _put(new, path, _BETA_FORMATS.get(value, value) if path[-1] == "format" else value)
+    if isinstance(choice := new.get("tool_choice"), dict) and choice.get("type") in {"auto", "none", "required"}:
+        new["tool_choice"] = choice["type"]
+    return _named_voice(new)
+
+
+def _named_voice(settings: dict[str, Any]) -> dict[str, Any]:
+    match settings:
+        case {"audio": {"output": {"voice": {"id": str(name)}} as output} as audio}:
+            return settings | {"audio": audio | {"output": output | {"voice": name}}}
+        case _:
+            return settings
+
+
+def _response(settings: dict[str, Any]) -> dict[str, Any]:
+    if settings.get("conversation") in {"default", None} and "conversation" in settings:
+        return settings | {"conversation": "auto"}
+    return settings
+
+
+def _assistant_part(part: Any) -> Any:
+    match part:
+        case {"type": "text"}:
+            return part | {"type": "output_text"}
+        case {"type": "audio"}:
+            return part | {"type": "output_audio"}
+        case _:
+            return part
+
+
+def _put(target: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    """Set a nested field that is not set yet, copying what is on the way."""
+    *way, last = path
+    for name in way:
+        target[name] = dict(target.get(name) or {})
+        target = target[name]
+    target.setdefault(last, value)

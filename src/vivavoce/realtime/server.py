@@ -1,0 +1,709 @@
+"""The server's half of a session, as a fold: what happened goes in, what to say and what to do comes out.
+
+No I/O, no clock: time is an argument, `deadline()` says when to call again with `Tick`. Sound is bytes in the session's
+format; speech detection, transcription, generation and synthesis are the engine's, which reports facts and obeys
+commands.
+
+Source: OpenAI Realtime API reference (GA) for events, their order and errors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, assert_never
+
+import msgspec
+from msgspec import UNSET, UnsetType
+from msgspec.structs import force_setattr, replace
+
+from vivavoce.realtime.answer import Answer
+from vivavoce.realtime.buffer import InputBuffer
+from vivavoce.realtime.conversation import Conversation, Prompt, PromptTool, part_text, prompt_messages
+from vivavoce.realtime.errors import ProtocolError
+from vivavoce.realtime.events import (
+    MAX_AUDIO_BYTES,
+    AnyClientEvent,
+    AnyServerEvent,
+    ClientEvent,
+    ConversationItemAdded,
+    ConversationItemCreate,
+    ConversationItemDelete,
+    ConversationItemDeleted,
+    ConversationItemDone,
+    ConversationItemRetrieve,
+    ConversationItemRetrieved,
+    ConversationItemTruncate,
+    ConversationItemTruncated,
+    Error,
+    InputAudioBufferAppend,
+    InputAudioBufferClear,
+    InputAudioBufferCleared,
+    InputAudioBufferCommit,
+    InputAudioBufferCommitted,
+    InputTranscriptPartial,
+    OutputAudioBufferClear,
+    RateLimitsUpdated,
+    ResponseCancel,
+    ResponseCreate,
+    ServerEvent,
+    SessionCreated,
+    SessionUpdate,
+    SessionUpdated,
+    SpeechStarted,
+    SpeechStopped,
+    TranscriptionCompleted,
+    TranscriptionDelta,
+    TranscriptionFailed,
+)
+from vivavoce.realtime.facts import (
+    AnyCommand,
+    AnyFact,
+    Called,
+    Cancel,
+    CancelReason,
+    Close,
+    Finished,
+    Forget,
+    Generate,
+    Heard,
+    Listen,
+    Paused,
+    Said,
+    Spoke,
+    Started,
+    Stopped,
+    Tick,
+    Timed,
+    Transcribe,
+    Unheard,
+)
+from vivavoce.realtime.values import (
+    ErrorDetail,
+    FunctionCall,
+    FunctionChoice,
+    FunctionTool,
+    InputAudio,
+    InputTokenDetails,
+    Item,
+    ItemReference,
+    Message,
+    Modality,
+    OutputTokenDetails,
+    Pcm,
+    Response,
+    ResponseAudio,
+    ResponseParams,
+    ResponseStatus,
+    SemanticVad,
+    ServerVad,
+    Session,
+    StatusDetails,
+    TranscriptionSeconds,
+    Usage,
+    VoiceOutput,
+    merge,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vivavoce.realtime.answer import Mint
+
+Input: TypeAlias = AnyClientEvent | AnyFact
+Output: TypeAlias = AnyServerEvent | AnyCommand
+Outputs: TypeAlias = "Iterator[Output]"
+
+T = TypeVar("T")
+
+GA_PCM_RATE = 24000
+MIN_COMMIT_MS = 100
+MAX_BUFFER_MS = 10 * 60 * 1000
+KEPT_BEFORE_SPEECH_MS = 2000
+"""Sound kept for the padding while nobody speaks, beyond the padding itself; detection may lag this much."""
+
+
+class Ids:
+    """Mints identifiers that are unique in one session and, with a random seed, everywhere."""
+
+    def __init__(self, seed: str) -> None:
+        self._seed = seed
+        self._count = 0
+
+    def __call__(self, kind: str) -> str:
+        """Return a new identifier: "item" gives "item_…"."""
+        self._count += 1
+        return f"{kind}_{self._seed}{self._count:06x}"
+
+
+@dataclass
+class _Turn:
+    """The user is speaking."""
+
+    item_id: str
+    start_ms: int
+
+
+@dataclass
+class _Open:
+    """A response that is not done."""
+
+    answer: Answer
+    generate: Generate
+    items: tuple[str, ...]
+    """What it answers: ids of the conversation at its creation."""
+    extra: tuple[Item, ...] | None
+    """What it answers instead, where the client gave the input itself."""
+    awaited: set[str] = field(default_factory=set)
+    """Spoken items that must be transcribed first."""
+
+
+class ServerSession:
+    """One client's session."""
+
+    def __init__(self, session: Session, *, mint: Mint, now: float = 0.0, lifetime: float | None = None) -> None:
+        """Begin.
+
+        Args:
+            session: the settings in effect at first, with `id`, `model` and `expires_at`.
+            mint: makes identifiers.
+            now: seconds, on any clock that later steps use too.
+            lifetime: seconds after which the session expires.
+        """
+        self.session = session
+        self.conversation = Conversation()
+        self._mint = mint
+        self._conversation_id = mint("conv")
+        self._buffer = InputBuffer(session.audio.input.format.bytes_per_second)
+        self._turn: _Turn | None = None
+        self._open: dict[str, _Open] = {}
+        self._current: str | None = None
+        self._owed: str | None = None
+        self._awaited: set[str] = set()
+        self._spoke = False
+        self._expires = None if lifetime is None else now + lifetime
+
+    # What happens ----------------------------------------------------------------------------------------------------
+
+    def start(self) -> list[Output]:
+        """Greet the client: the first event, once."""
+        return self._stamped(iter((SessionCreated(session=self.session),)))
+
+    def step(self, happened: Input, now: float = 0.0) -> list[Output]:
+        """Take one thing that happened and return what to say and do, in order.
+
+        A client event that cannot be honoured changes nothing and is answered by one `error`.
+        """
+        if not isinstance(happened, ClientEvent):
+            return self._stamped(self._fact(happened, now))
+        try:
+            return self._stamped(self._asked(happened))
+        except ProtocolError as wrong:
+            wrong.event_id = happened.event_id if isinstance(happened.event_id, str) else None
+            return self.refuse(wrong)
+
+    def refuse(self, wrong: ProtocolError) -> list[Output]:
+        """Tell the client what was wrong with an event."""
+        detail = ErrorDetail(
+            type=wrong.kind, code=wrong.code, message=wrong.message, param=wrong.param, event_id=wrong.event_id
+        )
+        return self._stamped(iter((Error(error=detail),)))
+
+    def deadline(self) -> float | None:
+        """Return when `Tick` is due, in seconds, or None."""
+        return self._expires
+
+    @property
+    def speaking(self) -> str | None:
+        """Return the id that the utterance being spoken will have as an item, or None."""
+        return self._turn.item_id if self._turn else None
+
+    def _asked(self, event: AnyClientEvent) -> Outputs:
+        match event:
+            case SessionUpdate():
+                return self._update(event)
+            case InputAudioBufferAppend():
+                return self._append(event)
+            case InputAudioBufferCommit():
+                return self._client_commit()
+            case InputAudioBufferClear():
+                return self._clear()
+            case OutputAudioBufferClear():
+                return self._clear_output()
+            case ConversationItemCreate():
+                return self._create_item(event)
+            case ConversationItemRetrieve():
+                return self._retrieve(event)
+            case ConversationItemDelete():
+                return self._delete(event)
+            case ConversationItemTruncate():
+                return self._truncate(event)
+            case ResponseCreate():
+                return self._create_response(event)
+            case ResponseCancel():
+                return self._cancel_response(event)
+            case _:
+                assert_never(event)
+
+    def _fact(self, fact: AnyFact, now: float) -> Outputs:
+        match fact:
+            case Started():
+                return self._started(fact)
+            case Paused():
+                return iter(())
+            case Stopped():
+                return self._stopped(fact)
+            case Heard():
+                return self._heard(fact)
+            case Unheard():
+                return self._unheard(fact)
+            case Said() | Spoke() | Called() | Finished():
+                return self._answered(fact)
+            case Timed():
+                return self._timed(fact)
+            case Tick():
+                return self._tick(now)
+            case _:
+                assert_never(fact)
+
+    def _stamped(self, outputs: Outputs) -> list[Output]:
+        """Run the outputs to their end and give each event its id."""
+        done = list(outputs)
+        for output in done:
+            if isinstance(output, ServerEvent):
+                force_setattr(output, "event_id", self._mint("event"))
+        return done
+
+    # Settings --------------------------------------------------------------------------------------------------------
+
+    def _update(self, event: SessionUpdate) -> Outputs:
+        patch = event.session
+        if "type" not in patch:
+            message = "Missing required parameter: 'session.type'."
+            raise ProtocolError("missing_required_parameter", message, param="session.type")
+        fixed = {"id", "object", "model", "expires_at"}
+        new = merge(self.session, {name: patch[name] for name in patch if name not in fixed}, path="session")
+        _check_settings(new)
+        if self._spoke and new.audio.output.voice != self.session.audio.output.voice:
+            message = "The voice cannot be changed once the session has spoken; open a new session for another voice."
+            raise ProtocolError("cannot_update_voice", message, param="session.audio.output.voice")
+        self.session = new
+        self._buffer.change_rate(new.audio.input.format.bytes_per_second)
+        yield SessionUpdated(session=new)
+
+    # The user's sound ------------------------------------------------------------------------------------------------
+
+    def _append(self, event: InputAudioBufferAppend) -> Outputs:
+        if len(event.audio) > MAX_AUDIO_BYTES:
+            raise ProtocolError("string_above_max_length", "Send at most 15 MiB of audio an event.", param="audio")
+        if isinstance(self.session.audio.input.format, Pcm) and len(event.audio) % 2:
+            message = "16-bit audio has an even number of bytes; split it between samples."
+            raise ProtocolError("invalid_value", message, param="audio")
+        if self._buffer.length_ms > MAX_BUFFER_MS:
+            message = "More than ten minutes of audio wait to be committed; commit or clear the buffer."
+            raise ProtocolError("input_audio_buffer_full", message)
+        self._buffer.append(event.audio)
+        if self._turn is None and (padding := self._padding_ms()) is not None:
+            self._buffer.drop_before(self._buffer.end_ms - padding - KEPT_BEFORE_SPEECH_MS)
+        return iter(())
+
+    def _padding_ms(self) -> int | None:
+        """Return the sound before a turn that belongs to it, None where the client says what a turn is."""
+        match self.session.audio.input.turn_detection:
+            case ServerVad(prefix_padding_ms=padding):
+                return padding
+            case SemanticVad():
+                return ServerVad().prefix_padding_ms
+            case None:
+                return None
+
+    def _started(self, fact: Started) -> Outputs:
+        if self._turn is not None:
+            return
+        start_ms = round(max(fact.ms - (self._padding_ms() or 0), self._buffer.start_ms))
+        self._turn = _Turn(self._mint("item"), start_ms)
+        yield SpeechStarted(item_id=self._turn.item_id, audio_start_ms=start_ms)
+        yield Listen(self._turn.item_id, start_ms)
+        detection = self.session.audio.input.turn_detection
+        if detection is not None and detection.interrupt_response and self._current is not None:
+            yield from self._cancel(self._current, "turn_detected")
+
+    def _stopped(self, fact: Stopped) -> Outputs:
+        if self._turn is None:
+            return
+        turn, self._turn = self._turn, None
+        yield SpeechStopped(item_id=turn.item_id, audio_end_ms=fact.ms)
+        yield from self._commit(turn.item_id, self._buffer.take(turn.start_ms))
+        detection = self.session.audio.input.turn_detection
+        if detection is None or not detection.create_response:
+            return
+        if self._current is None:
+            yield from self._respond(ResponseParams(), turn.item_id)
+        else:
+            self._owed = turn.item_id
+
+    def _client_commit(self) -> Outputs:
+        turn = self._turn
+        start_ms = turn.start_ms if turn else self._buffer.start_ms
+        held = self._buffer.end_ms - start_ms
+        if held < MIN_COMMIT_MS or (turn is None and self._padding_ms() is not None):
+            held = held if turn or self._padding_ms() is None else 0.0
+            message = (
+                "Error committing input audio buffer: buffer too small. Expected at least 100ms of audio, but buffer "
+                f"only has {held:.2f}ms of audio."
+            )
+            raise ProtocolError("input_audio_buffer_commit_empty", message)
+        self._turn = None
+        return self._commit(turn.item_id if turn else self._mint("item"), self._buffer.take(start_ms))
+
+    def _commit(self, item_id: str, audio: bytes) -> Outputs:
+        sound = self.session.audio.input.format
+        item = Message(id=item_id, status="completed", role="user", content=(InputAudio(audio=audio),))
+        previous = self.conversation.add(item, audio_ms=len(audio) * 1000 / sound.bytes_per_second)
+        shown = replace(item, content=(InputAudio(transcript=None),))
+        yield InputAudioBufferCommitted(item_id=item_id, previous_item_id=previous)
+        yield ConversationItemAdded(item=shown, previous_item_id=previous)
+        yield ConversationItemDone(item=shown, previous_item_id=previous)
+        self._awaited.add(item_id)
+        yield Transcribe(item_id, audio, sound)
+
+    def _clear(self) -> Outputs:
+        self._buffer.drop_before(self._buffer.end_ms)
+        turn, self._turn = self._turn, None
+        if turn:
+            yield Forget(turn.item_id)
+        yield InputAudioBufferCleared()
+
+    def _clear_output(self) -> Outputs:
+        message = "This connection plays nothing at the server; send response.cancel and stop playback yourself."
+        raise ProtocolError("invalid_value", message, param="type")
+
+    # What the user said ----------------------------------------------------------------------------------------------
+
+    def _heard(self, fact: Heard) -> Outputs:
+        if not fact.final:
+            if self.session.vivavoce is not UNSET and self.session.vivavoce.partials:
+                yield InputTranscriptPartial(item_id=fact.item_id, transcript=fact.text)
+            return
+        entry = self.conversation.get(fact.item_id)
+        if entry is not None and isinstance(entry.item, Message):
+            parts = (
+                replace(part, transcript=fact.text) if isinstance(part, InputAudio) else part
+                for part in entry.item.content
+            )
+            entry.item = replace(entry.item, content=tuple(parts))
+        if entry is not None and self.session.audio.input.transcription is not None:
+            if fact.text:
+                yield TranscriptionDelta(item_id=fact.item_id, delta=fact.text)
+            seconds = TranscriptionSeconds(seconds=round(entry.audio_ms / 1000, 3))
+            yield TranscriptionCompleted(item_id=fact.item_id, transcript=fact.text, usage=seconds)
+        yield from self._transcribed(fact.item_id, None)
+
+    def _unheard(self, fact: Unheard) -> Outputs:
+        if fact.item_id in self.conversation and self.session.audio.input.transcription is not None:
+            error = {"type": "server_error", "code": fact.code, "message": fact.message}
+            yield TranscriptionFailed(item_id=fact.item_id, error=error)
+        yield from self._transcribed(fact.item_id, (fact.code, fact.message))
+
+    def _transcribed(self, item_id: str, error: tuple[str, str] | None) -> Outputs:
+        """Let the responses go on that waited for this item."""
+        self._awaited.discard(item_id)
+        for response_id, waiting in list(self._open.items()):
+            if item_id not in waiting.awaited:
+                continue
+            waiting.awaited.discard(item_id)
+            if error and item_id == waiting.generate.item_id:
+                yield from self._finish(Finished(response_id=response_id, error=error))
+            elif not waiting.awaited:
+                yield from self._generate(waiting)
+
+    # Items -----------------------------------------------------------------------------------------------------------
+
+    def _create_item(self, event: ConversationItemCreate) -> Outputs:
+        item, after = event.item, event.previous_item_id
+        if isinstance(item, ItemReference):
+            raise ProtocolError(
+                "invalid_value", "An item_reference is not an item of a conversation.", param="item.type"
+            )
+        self.conversation.check_place(item, after)
+        item_id = item.id if isinstance(item.id, str) else self._mint("item")
+        item = replace(item, id=item_id, status="completed")
+        if isinstance(item, FunctionCall) and item.call_id is UNSET:
+            item = replace(item, call_id=self._mint("call"))
+        audio = _untranscribed(item)
+        sound = self.session.audio.input.format
+        previous = self.conversation.add(item, after, audio_ms=len(audio) * 1000 / sound.bytes_per_second)
+        shown = _without_audio(item)
+        yield ConversationItemAdded(item=shown, previous_item_id=previous)
+        yield ConversationItemDone(item=shown, previous_item_id=previous)
+        if audio:
+            self._awaited.add(item_id)
+            yield Transcribe(item_id, audio, sound)
+
+    def _retrieve(self, event: ConversationItemRetrieve) -> Outputs:
+        entry = self.conversation.get(event.item_id)
+        if entry is None:
+            message = f"There is no item '{event.item_id}' to retrieve."
+            raise ProtocolError("item_retrieve_invalid_item_id", message, param="item_id")
+        yield ConversationItemRetrieved(item=entry.item)
+
+    def _delete(self, event: ConversationItemDelete) -> Outputs:
+        if event.item_id not in self.conversation:
+            message = f"There is no item '{event.item_id}' to delete."
+            raise ProtocolError("item_delete_invalid_item_id", message, param="item_id")
+        self.conversation.remove(event.item_id)
+        yield ConversationItemDeleted(item_id=event.item_id)
+
+    def _truncate(self, event: ConversationItemTruncate) -> Outputs:
+        for waiting in self._open.values():
+            waiting.answer.settle(event.item_id)
+        end = self.conversation.truncate(event.item_id, event.audio_end_ms)
+        yield ConversationItemTruncated(item_id=event.item_id, content_index=event.content_index, audio_end_ms=end)
+
+    # Responses -------------------------------------------------------------------------------------------------------
+
+    def _create_response(self, event: ResponseCreate) -> Outputs:
+        params = event.response if isinstance(event.response, ResponseParams) else ResponseParams()
+        if params.conversation == "auto" and self._current is not None:
+            message = (
+                f"Conversation already has an active response in progress: {self._current}. "
+                "Wait until the response is finished before creating a new one."
+            )
+            raise ProtocolError("conversation_already_has_active_response", message)
+        _check_modalities(
+            _given(params.output_modalities, self.session.output_modalities), "response.output_modalities"
+        )
+        self._resolve(params)
+        return self._respond(params, None)
+
+    def _respond(self, params: ResponseParams, item_id: str | None) -> Outputs:
+        """Open a response and begin to generate it, or wait for what the user said."""
+        waiting = self._opened(params, item_id)
+        response = waiting.answer.response
+        self._open[response.id] = waiting
+        if params.conversation == "auto":
+            self._current = response.id
+        yield from waiting.answer.begin()
+        if not waiting.awaited:
+            yield from self._generate(waiting)
+
+    def _opened(self, params: ResponseParams, item_id: str | None) -> _Open:
+        session = self.session
+        in_conversation = params.conversation == "auto"
+        voice = _voice(params, session)
+        response = Response(
+            id=self._mint("resp"),
+            conversation_id=self._conversation_id if in_conversation else None,
+            output_modalities=_given(params.output_modalities, session.output_modalities),
+            max_output_tokens=_given(params.max_output_tokens, session.max_output_tokens),
+            audio=ResponseAudio(output=voice),
+            metadata=_given(params.metadata, None),
+        )
+        sound = voice.format if voice.format is not UNSET else session.audio.output.format
+        answer = Answer(response, self.conversation if in_conversation else None, self._mint, sound.bytes_per_second)
+        items = tuple(entry.id for entry in self.conversation)
+        generate = Generate(
+            response_id=response.id,
+            prompt=self._prompt(params),
+            spoken=answer.spoken,
+            voice=str(voice.voice),
+            speed=session.audio.output.speed,
+            format=sound,
+            item_id=item_id,
+        )
+        extra = self._resolve(params)
+        awaited = self._awaited.intersection(items if extra is None else (str(item.id) for item in extra))
+        return _Open(answer, generate, items, extra, awaited)
+
+    def _resolve(self, params: ResponseParams) -> tuple[Item, ...] | None:
+        """Return the input that a client gave, references followed, or None for the conversation.
+
+        Raises:
+            ProtocolError: a reference leads nowhere.
+        """
+        if params.input is UNSET or params.input is None:
+            return None
+        items: list[Item] = []
+        for item in params.input:
+            if isinstance(item, ItemReference):
+                entry = self.conversation.get(str(item.id))
+                if entry is None:
+                    message = f"There is no item '{item.id}' to refer to."
+                    raise ProtocolError("invalid_value", message, param="response.input")
+                items.append(entry.item)
+            else:
+                items.append(item)
+        return tuple(items)
+
+    def _prompt(self, params: ResponseParams) -> Prompt:
+        """Return the prompt but for its messages, which may still have to be transcribed."""
+        session = self.session
+        tokens = _given(params.max_output_tokens, session.max_output_tokens)
+        choice = _given(params.tool_choice, session.tool_choice)
+        return Prompt(
+            instructions=_given(params.instructions, session.instructions),
+            tools=tuple(
+                PromptTool(name=tool.name, description=tool.description or "", parameters=_schema(tool))
+                for tool in _given(params.tools, session.tools)
+                if isinstance(tool, FunctionTool)
+            ),
+            tool_choice=choice.name
+            if isinstance(choice, FunctionChoice)
+            else choice
+            if isinstance(choice, str)
+            else "auto",
+            parallel_tool_calls=_given(params.parallel_tool_calls, session.parallel_tool_calls) is not False,
+            max_output_tokens=None if tokens == "inf" else tokens,
+        )
+
+    def _generate(self, waiting: _Open) -> Outputs:
+        generate = waiting.generate
+        turn = self.conversation.get(generate.item_id) if generate.item_id else None
+        if turn is not None and isinstance(turn.item, Message) and not any(map(part_text, turn.item.content)):
+            yield from self._finish(Finished(response_id=generate.response_id))
+            return
+        entries = (self.conversation.get(item_id) for item_id in waiting.items)
+        items = waiting.extra if waiting.extra is not None else tuple(entry.item for entry in entries if entry)
+        yield replace(generate, prompt=replace(generate.prompt, messages=prompt_messages(items)))
+
+    def _answered(self, fact: Said | Spoke | Called | Finished) -> Outputs:
+        waiting = self._open.get(fact.response_id)
+        if waiting is None:
+            return
+        match fact:
+            case Said():
+                yield from waiting.answer.say(fact.text)
+            case Spoke():
+                self._spoke = True
+                yield from waiting.answer.speak(fact.audio)
+            case Called():
+                yield from waiting.answer.call(fact.name, fact.arguments, fact.call_id)
+            case Finished():
+                yield from self._finish(fact)
+            case _:
+                assert_never(fact)
+
+    def _finish(self, fact: Finished) -> Outputs:
+        if fact.error is not None:
+            code, message = fact.error
+            error = ErrorDetail(type="server_error", code=code, message=message)
+            yield from self._close(fact, "failed", StatusDetails(type="failed", error=error))
+        elif fact.truncated:
+            yield from self._close(fact, "incomplete", StatusDetails(type="incomplete", reason="max_output_tokens"))
+        else:
+            yield from self._close(fact, "completed", None)
+
+    def _cancel_response(self, event: ResponseCancel) -> Outputs:
+        response_id = event.response_id if isinstance(event.response_id, str) else self._current
+        if response_id is None or response_id not in self._open:
+            raise ProtocolError("response_cancel_not_active", "Cancellation failed: no active response found")
+        return self._cancel(response_id, "client_cancelled")
+
+    def _cancel(self, response_id: str, reason: CancelReason) -> Outputs:
+        yield Cancel(response_id)
+        yield from self._close(
+            Finished(response_id=response_id), "cancelled", StatusDetails(type="cancelled", reason=reason)
+        )
+
+    def _close(self, fact: Finished, status: ResponseStatus, details: StatusDetails | None) -> Outputs:
+        waiting = self._open.pop(fact.response_id)
+        yield from waiting.answer.close(status, details, self._usage(fact, waiting))
+        yield RateLimitsUpdated(rate_limits=())
+        if self._current == fact.response_id:
+            self._current = None
+            owed, self._owed = self._owed, None
+            if owed is not None and owed in self.conversation:
+                yield from self._respond(ResponseParams(), owed)
+
+    def _usage(self, fact: Finished, waiting: _Open) -> Usage:
+        """Count tokens: the model's for text, one for 100 ms of the user's sound and for 50 ms of ours."""
+        entries = (self.conversation.get(item_id) for item_id in waiting.items)
+        heard_ms = sum(entry.audio_ms for entry in entries if entry and _by_user(entry.item))
+        audio_in = 0 if waiting.extra is not None else round(heard_ms / 100)
+        audio_out = round(waiting.answer.audio_ms / 50)
+        return Usage(
+            total_tokens=fact.input_tokens + audio_in + fact.output_tokens + audio_out,
+            input_tokens=fact.input_tokens + audio_in,
+            output_tokens=fact.output_tokens + audio_out,
+            input_token_details=InputTokenDetails(
+                text_tokens=fact.input_tokens, audio_tokens=audio_in, cached_tokens=fact.cached_tokens
+            ),
+            output_token_details=OutputTokenDetails(text_tokens=fact.output_tokens, audio_tokens=audio_out),
+        )
+
+    def _timed(self, fact: Timed) -> Outputs:
+        if self.session.vivavoce is not UNSET and self.session.vivavoce.timings:
+            yield fact.timings
+
+    # Time ------------------------------------------------------------------------------------------------------------
+
+    def _tick(self, now: float) -> Outputs:
+        if self._expires is None or now < self._expires:
+            return
+        self._expires = None
+        detail = ErrorDetail(
+            type="invalid_request_error",
+            code="session_expired",
+            message="Your session hit its maximum duration; open a new one.",
+            event_id=None,
+        )
+        yield Error(error=detail)
+        yield Close(1001, "session_expired")
+
+
+def _given(value: T | UnsetType | None, otherwise: T) -> T:
+    return otherwise if value is UNSET or value is None else value
+
+
+def _voice(params: ResponseParams, session: Session) -> VoiceOutput:
+    asked = _given(_given(params.audio, ResponseAudio()).output, VoiceOutput())
+    output = session.audio.output
+    return VoiceOutput(format=_given(asked.format, output.format), voice=_given(asked.voice, output.voice))
+
+
+def _schema(tool: FunctionTool) -> dict[str, Any]:
+    """Return the tool's JSON schema; some clients send it as a string."""
+    schema = tool.parameters
+    if isinstance(schema, str):
+        try:
+            schema = msgspec.json.decode(schema)
+        except msgspec.DecodeError:
+            schema = None
+    return schema if isinstance(schema, dict) and schema else {"type": "object", "properties": {}}
+
+
+def _untranscribed(item: Item) -> bytes:
+    """Return the user's sound in an item that says nothing in words."""
+    if not isinstance(item, Message) or any(map(part_text, item.content)):
+        return b""
+    return b"".join(
+        part.audio for part in item.content if isinstance(part, InputAudio) and isinstance(part.audio, bytes)
+    )
+
+
+def _without_audio(item: Item) -> Item:
+    """Return the item as events show it: sound is only retrieved."""
+    if not isinstance(item, Message):
+        return item
+    return replace(
+        item,
+        content=tuple(replace(part, audio=UNSET) if isinstance(part, InputAudio) else part for part in item.content),
+    )
+
+
+def _by_user(item: Item) -> bool:
+    return isinstance(item, Message) and item.role == "user"
+
+
+def _check_settings(session: Session) -> None:
+    _check_modalities(session.output_modalities, "session.output_modalities")
+    for side, sound in (("input", session.audio.input.format), ("output", session.audio.output.format)):
+        if isinstance(sound, Pcm) and sound.rate != GA_PCM_RATE:
+            code = "integer_below_min_value" if sound.rate < GA_PCM_RATE else "integer_above_max_value"
+            message = f"Invalid 'session.audio.{side}.format.rate': expected {GA_PCM_RATE}, got {sound.rate}."
+            raise ProtocolError(code, message, param=f"session.audio.{side}.format.rate")
+
+
+def _check_modalities(modalities: tuple[Modality, ...], param: str) -> None:
+    if len(modalities) != 1:
+        message = f"Invalid '{param}': expected exactly one of ['audio'] and ['text']."
+        raise ProtocolError("invalid_value", message, param=param)
