@@ -83,7 +83,7 @@ class Download:
             self.etag = etag if etag.startswith('"') else None
             with self.target.open("ab") as sink:
                 sink.truncate(start)
-                for chunk in response.iter_raw(CHUNK):
+                for chunk in response.iter_raw():  # with a chunk size, httpx drops what it has when it is cut
                     start += len(chunk)
                     if start > self.size:
                         raise SourceError(f"it sends more than the {self.size} bytes expected")

@@ -57,20 +57,26 @@ def console_progress(console: Console | None = None) -> Iterator[OnProgress]:
 
 @contextmanager
 def _bars(console: Console) -> Iterator[OnProgress]:
-    from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-    from rich.progress import Progress as Bars
+    from rich import progress as rich
+    from rich.table import Column
 
-    tasks: dict[tuple[str, str, str], TaskID] = {}
-    title = TextColumn("{task.description}", markup=False)
-    columns = (title, BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Bars(*columns, console=console) as bars:
+    tasks: dict[tuple[str, str, str], rich.TaskID] = {}
+    title = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+    columns = (
+        rich.TextColumn("{task.description}", markup=False, table_column=title),
+        rich.BarColumn(20),
+        rich.DownloadColumn(table_column=Column(no_wrap=True)),
+        rich.TransferSpeedColumn(),
+        rich.TimeRemainingColumn(),
+    )
+    with rich.Progress(*columns, console=console, expand=True) as bars:
 
         def draw(moment: Progress) -> None:
             key = (moment.model, moment.file, moment.source)
-            title = f"{moment.model} {moment.file} ({_state(moment)})"
+            label = f"{moment.model} {moment.file} {_state(moment)}"
             if key not in tasks:
-                tasks[key] = bars.add_task(title, total=moment.total, completed=moment.done)
-            bars.update(tasks[key], description=title, total=moment.total, completed=moment.done)
+                tasks[key] = bars.add_task(label, total=moment.total, completed=moment.done)
+            bars.update(tasks[key], description=label, total=moment.total, completed=moment.done)
 
         yield draw
 

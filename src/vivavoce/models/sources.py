@@ -75,10 +75,11 @@ class Network:
 
     def archive_url(self, archive: Archive) -> str:
         """The address of an archive, from its project's page on the index."""
+        index = self.index
         from pypi_simple import NoSuchProjectError, UnsupportedRepoVersionError
 
         try:
-            page = self.index.get_project_page(archive.project, timeout=INDEX_PATIENCE)
+            page = index.get_project_page(archive.project, timeout=INDEX_PATIENCE)
         except NoSuchProjectError as error:
             raise SourceError(f"the index has no project {archive.project}") from error
         except (OSError, ValueError, UnsupportedRepoVersionError) as error:

@@ -154,13 +154,13 @@ class Store:
 
     def _unavailable(self, model: Model, file: File, reasons: list[str], *, offline: bool) -> ModelError:
         remedy = (
-            f"Run `vivavoce models pull {model.name}` on a machine with a network and copy its "
+            f"run `vivavoce models pull {model.name}` on a machine with a network and copy its "
             f"{self.directory(model)} here, or set VIVAVOCE_MODELS_FROM to a directory with the files."
         )
         tried = "; ".join(reasons) or "no source was tried"
         if offline:
-            return ModelError("offline", f"{file.name} of {model.name} is not here ({tried}). {remedy}")
-        return ModelError("unavailable", f"{file.name} of {model.name} could not be fetched ({tried}). {remedy}")
+            return ModelError("offline", f"{file.name} of {model.name} is not here ({tried}): {remedy}")
+        return ModelError("unavailable", f"{file.name} of {model.name} could not be fetched ({tried}): {remedy}")
 
     def _missing(self, model: Model) -> list[File]:
         check = is_proven if model.bundled else is_sound
