@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
 
 import anyio
 from anyio import to_thread
+
+from vivavoce.ports import LinkClosed
 
 if TYPE_CHECKING:
     import signal
     from collections.abc import AsyncGenerator, Callable, Iterator
 
+    from anyio.abc import ObjectReceiveStream, ObjectSendStream
+
 P = ParamSpec("P")
 T = TypeVar("T")
+InT = TypeVar("InT")
+OutT = TypeVar("OutT")
 
 _END = object()
 
@@ -45,3 +51,38 @@ async def cancel_on_signal(scope: anyio.CancelScope, *signals: signal.Signals) -
         async for _ in received:
             scope.cancel()
             return
+
+
+class MemoryLink(Generic[InT, OutT]):
+    """One end of a link inside a process: event objects, no socket, no JSON (port `Link`)."""
+
+    def __init__(self, inbox: ObjectReceiveStream[InT], outbox: ObjectSendStream[OutT]) -> None:
+        self._inbox = inbox
+        self._outbox = outbox
+
+    async def receive(self) -> InT:
+        """Return the next event."""
+        try:
+            event: InT = await self._inbox.receive()
+        except (anyio.EndOfStream, anyio.ClosedResourceError):
+            raise LinkClosed("The other side has closed the conversation.") from None
+        return event
+
+    async def send(self, event: OutT) -> None:
+        """Hand an event over."""
+        try:
+            await self._outbox.send(event)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            raise LinkClosed("The other side has closed the conversation.") from None
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:  # noqa: ARG002 - port `Link`
+        """Close both directions."""
+        await self._outbox.aclose()
+        await self._inbox.aclose()
+
+
+def link_pair(buffered: float = 0) -> tuple[MemoryLink[InT, OutT], MemoryLink[OutT, InT]]:
+    """Return both ends of a link; a sender waits while more than `buffered` events are under way."""
+    send_out, receive_out = anyio.create_memory_object_stream[OutT](buffered)
+    send_in, receive_in = anyio.create_memory_object_stream[InT](buffered)
+    return MemoryLink(receive_in, send_out), MemoryLink(receive_out, send_in)

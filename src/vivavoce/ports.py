@@ -6,7 +6,7 @@ closing it cancels the work. Audio inside the house is always mono float32 in [-
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -22,6 +22,44 @@ Samples: TypeAlias = NDArray[np.float32]
 
 VadState: TypeAlias = NDArray[np.float32]
 """What a voice activity detector remembers of one stream; opaque to everyone else."""
+
+
+InT_co = TypeVar("InT_co", covariant=True)
+OutT_contra = TypeVar("OutT_contra", contravariant=True)
+
+
+class LinkClosed(Exception):  # noqa: N818 - the end of a link is not always an error
+    """The other side has gone, or was never there; the message is fit for a person."""
+
+    def __init__(self, message: str, code: int = 1000) -> None:
+        super().__init__(message)
+        self.code = code
+        """WebSocket close code (RFC 6455 section 7.4)."""
+
+
+class Link(Protocol[InT_co, OutT_contra]):
+    """A connection between both halves of a session; it carries events, whatever is below it carries JSON."""
+
+    async def receive(self) -> InT_co:
+        """Return the next event.
+
+        Raises:
+            ProtocolError: what came is not an event; the link stays open.
+            LinkClosed: nothing will come any more.
+        """
+        ...
+
+    async def send(self, event: OutT_contra) -> None:
+        """Send an event; waits while the other side is slow.
+
+        Raises:
+            LinkClosed: it cannot be sent any more.
+        """
+        ...
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """End the connection."""
+        ...
 
 
 class BackendError(Exception):

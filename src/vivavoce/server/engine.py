@@ -1,0 +1,356 @@
+"""Runs one session: the pure half decides, this edge hears, thinks and speaks.
+
+One task group a session, one cancel scope a response. Everything that happens goes through one door, `step`.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias, assert_never
+
+import anyio
+from anyio import CancelScope, create_memory_object_stream, create_task_group
+
+from vivavoce.ports import BackendError, Call, LinkClosed, Samples, Text, Usage
+from vivavoce.realtime import facts
+from vivavoce.realtime.errors import ProtocolError
+from vivavoce.realtime.events import (
+    AnyClientEvent,
+    AnyServerEvent,
+    InputAudioBufferAppend,
+    ServerEvent,
+    SessionUpdate,
+)
+from vivavoce.server.ears import Ears, Utterance, decode
+from vivavoce.server.voice import Clock, Voice
+from vivavoce.speech.pcm import resample
+from vivavoce.speech.sentences import Sentences
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+
+    from anyio.streams.memory import MemoryObjectSendStream as ObjectSendStream
+
+    from vivavoce.ports import LanguageModel, Link, SpeechToText, TextToSpeech, Vad
+    from vivavoce.realtime.server import Input, Output, ServerSession
+    from vivavoce.speech.turns import Edge
+
+    Watch: TypeAlias = Callable[[Input | Output], None]
+
+Thought: TypeAlias = Text | Call | Usage | BackendError
+
+log = logging.getLogger("vivavoce.server")
+
+OUTBOX = 4096
+"""Events that may wait for a slow client before it is closed."""
+
+
+@dataclass(frozen=True)
+class Engines:
+    """What hears, thinks and speaks for all sessions."""
+
+    vad: Vad
+    stt: SpeechToText
+    llm: LanguageModel
+    tts: TextToSpeech
+
+
+class Engine:
+    """One session at work."""
+
+    def __init__(
+        self,
+        session: ServerSession,
+        engines: Engines,
+        link: Link[AnyClientEvent, AnyServerEvent],
+        *,
+        lead_s: float = float("inf"),
+        watch: Watch | None = None,
+    ) -> None:
+        """Get ready.
+
+        Args:
+            session: the pure half.
+            engines: shared by all sessions.
+            link: to the client.
+            lead_s: how far ahead of real time speech may be sent, seconds; a barge-in wastes at most that.
+            watch: sees everything that goes in and out of the session.
+        """
+        self.session = session
+        self._engines = engines
+        self._link = link
+        self._lead_s = lead_s
+        self._watch = watch
+        self._ears = Ears(engines.vad, session.session.audio.input.format)
+        self._utterances: dict[str, Utterance] = {}
+        self._hearing: dict[str, CancelScope] = {}
+        self._answering: dict[str, CancelScope] = {}
+        self._decided: tuple[str | None, Clock] = (None, Clock(0.0))
+        self._ending: facts.Close | None = None
+        self._send, self._outbox = create_memory_object_stream[AnyServerEvent](OUTBOX)
+        self._follow_settings()
+
+    # One door --------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve the session until the client goes or the session ends; never raises for what a client does."""
+        try:
+            async with create_task_group() as self._tasks:
+                self._tasks.start_soon(self._write)
+                self._tasks.start_soon(self._wake)
+                self._obey(self.session.start())
+                await self._read()
+                self._tasks.cancel_scope.cancel()
+        except Exception:
+            log.exception("session %s failed", self.session.session.id)
+            self._ending = facts.Close(1011, "internal error")
+        ending = self._ending or facts.Close(1000, "")
+        with CancelScope(shield=True), anyio.move_on_after(5):
+            await self._link.close(ending.code, ending.reason)
+
+    def step(self, happened: Input) -> None:
+        """Tell the session what happened and do what it says."""
+        if self._watch:
+            self._watch(happened)
+        self._obey(self.session.step(happened, anyio.current_time()))
+
+    def close(self, code: int, reason: str) -> None:
+        """End the session after what is already in the outbox."""
+        self._ending = self._ending or facts.Close(code, reason)
+        self._send.close()
+
+    @property
+    def busy(self) -> bool:
+        """Tell whether an answer is being given or a turn is open."""
+        return bool(self._answering) or self._ears.speaking
+
+    def _obey(self, outputs: list[Output]) -> None:
+        for output in outputs:
+            if self._watch:
+                self._watch(output)
+            if isinstance(output, ServerEvent):
+                self._say(output)
+            else:
+                self._do(output)
+
+    def _say(self, event: AnyServerEvent) -> None:
+        try:
+            self._send.send_nowait(event)
+        except anyio.WouldBlock:
+            self.close(1008, "The client reads too slowly; open a new session.")
+        except (anyio.ClosedResourceError, anyio.BrokenResourceError):
+            pass
+
+    def _do(self, command: facts.AnyCommand) -> None:
+        match command:
+            case facts.Listen():
+                self._listen(command)
+            case facts.Transcribe():
+                self._transcribe(command)
+            case facts.Forget():
+                self._forget(command)
+            case facts.Generate():
+                scope = self._answering[command.response_id] = CancelScope()
+                self._tasks.start_soon(self._answer, command, scope)
+            case facts.Cancel():
+                self._stop(command)
+            case facts.Close():
+                self.close(command.code, command.reason)
+            case _:
+                assert_never(command)
+
+    def _stop(self, command: facts.Cancel) -> None:
+        if scope := self._answering.get(command.response_id):
+            scope.cancel()
+
+    # The client ------------------------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        while True:
+            try:
+                event = await self._link.receive()
+            except ProtocolError as wrong:
+                self._obey(self.session.refuse(wrong))
+                continue
+            except LinkClosed:
+                return
+            self.step(event)
+            match event:
+                case InputAudioBufferAppend():
+                    self._hear(event.audio)
+                case SessionUpdate():
+                    self._follow_settings()
+                case _:
+                    pass
+
+    async def _write(self) -> None:
+        async with self._outbox:
+            async for event in self._outbox:
+                try:
+                    await self._link.send(event)
+                except LinkClosed:
+                    break
+        self._tasks.cancel_scope.cancel()
+
+    async def _wake(self) -> None:
+        while (deadline := self.session.deadline()) is not None:
+            await anyio.sleep_until(deadline)
+            self.step(facts.Tick())
+
+    def _follow_settings(self) -> None:
+        heard = self.session.session.audio.input
+        self._ears.settle(heard.format, heard.turn_detection)
+
+    # Hearing ---------------------------------------------------------------------------------------------------------
+
+    def _hear(self, audio: bytes) -> None:
+        """Look for turns, unless the client says what a turn is and none is open."""
+        listening = self.session.session.audio.input.turn_detection is not None or self._ears.speaking
+        if not listening:
+            return
+        for frame, edges in self._ears.feed(audio):
+            for utterance in self._utterances.values():
+                utterance.feed(frame)
+            for edge in edges:
+                self._turn(edge)
+
+    def _turn(self, edge: Edge) -> None:
+        utterance = self._utterances.get(self.session.speaking or "")
+        match edge.kind:
+            case "started":
+                self.step(facts.Started(round(edge.ms)))
+            case "paused" if utterance:
+                utterance.pause()
+                self.step(facts.Paused(round(edge.ms)))
+            case "resumed" if utterance:
+                utterance.resume()
+            case "stopped":
+                self._decided = self.session.speaking, Clock(anyio.current_time(), edge.silence_ms)
+                self.step(facts.Stopped(round(edge.ms)))
+            case _:
+                pass
+
+    def _listen(self, command: facts.Listen) -> None:
+        utterance = self._ears.utterance(command.start_ms, self._engines.stt.sample_rate)
+        self._utterances[command.item_id] = utterance
+        self._start_recognising(command.item_id, utterance.chunks())
+
+    def _transcribe(self, command: facts.Transcribe) -> None:
+        if utterance := self._utterances.pop(command.item_id, None):
+            utterance.end()
+            self._ears.reset()
+            return
+        samples = decode(command.audio, command.format)
+        self._start_recognising(command.item_id, _once(samples, command.format.rate, self._engines.stt.sample_rate))
+
+    def _forget(self, command: facts.Forget) -> None:
+        self._utterances.pop(command.item_id, None)
+        if scope := self._hearing.get(command.item_id):
+            scope.cancel()
+        self._ears.reset()
+
+    def _start_recognising(self, item_id: str, audio: AsyncIterable[Samples]) -> None:
+        scope = self._hearing[item_id] = CancelScope()
+        self._tasks.start_soon(self._recognise, item_id, audio, scope)
+
+    async def _recognise(self, item_id: str, audio: AsyncIterable[Samples], scope: CancelScope) -> None:
+        wanted = self.session.session.audio.input.transcription
+        language = wanted.language if wanted and isinstance(wanted.language, str) else None
+        prompt = wanted.prompt if wanted and isinstance(wanted.prompt, str) else None
+        with scope:
+            try:
+                results = self._engines.stt.transcribe(audio, language=language, prompt=prompt)
+                async with aclosing(results):
+                    async for heard in results:
+                        if heard.final and item_id == self._decided[0]:
+                            self._decided[1].mark("transcription")
+                        self.step(facts.Heard(item_id, heard.text, heard.final))
+            except BackendError as failed:
+                self.step(facts.Unheard(item_id, failed.code, failed.message))
+        self._hearing.pop(item_id, None)
+
+    # Answering -------------------------------------------------------------------------------------------------------
+
+    async def _answer(self, generate: facts.Generate, scope: CancelScope) -> None:
+        item_id, clock = self._decided
+        if item_id != generate.item_id:
+            clock = Clock(anyio.current_time())
+        voice = Voice(self._engines.tts, generate, self.step, clock, self._lead_s)
+        with scope:
+            try:
+                finished = await self._converse(generate, voice, clock)
+            except BackendError as failed:
+                finished = facts.Finished(response_id=generate.response_id, error=(failed.code, failed.message))
+            self.step(facts.Timed(clock.timings(generate.response_id)))
+            self.step(finished)
+        del self._answering[generate.response_id]
+
+    async def _converse(self, generate: facts.Generate, voice: Voice, clock: Clock) -> facts.Finished:
+        """Think and speak at the same time: one sentence is spoken while the next is made."""
+        send, thoughts = create_memory_object_stream[Thought](float("inf"))
+        usage = Usage()
+        failed: BackendError | None = None
+        async with create_task_group() as tasks, thoughts:
+            tasks.start_soon(self._think, generate, send, clock)
+            async for thought in thoughts:
+                match thought:
+                    case Text(text=text):
+                        failed = await _tried(voice.say(text))
+                    case Call():
+                        self.step(facts.Called(generate.response_id, thought.name, thought.arguments, thought.call_id))
+                    case Usage():
+                        usage = thought
+                    case BackendError():
+                        failed = thought
+                    case _:
+                        assert_never(thought)
+                if failed:
+                    tasks.cancel_scope.cancel()
+                    break
+        if failed:
+            raise failed
+        await voice.fall_silent()
+        return facts.Finished(
+            response_id=generate.response_id,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cached_tokens=usage.cached_tokens,
+            truncated=usage.truncated,
+        )
+
+    async def _think(self, generate: facts.Generate, send: ObjectSendStream[Thought], clock: Clock) -> None:
+        """Send the answer in pieces fit to be spoken, or as it comes where it is text."""
+        sentences = Sentences()
+        with send:
+            try:
+                async with aclosing(self._engines.llm.generate(generate.prompt)) as pieces:
+                    async for piece in pieces:
+                        clock.mark("first_token")
+                        if isinstance(piece, Text) and generate.spoken:
+                            _send_all(send, sentences.feed(piece.text))
+                            continue
+                        _send_all(send, sentences.flush())
+                        send.send_nowait(piece)
+                _send_all(send, sentences.flush())
+            except BackendError as failed:
+                send.send_nowait(failed)
+
+
+async def _tried(saying: Awaitable[None]) -> BackendError | None:
+    """Return the error instead of raising it through a task group."""
+    try:
+        await saying
+    except BackendError as failed:
+        return failed
+    return None
+
+
+def _send_all(send: ObjectSendStream[Thought], pieces: list[str]) -> None:
+    for piece in pieces:
+        send.send_nowait(Text(piece))
+
+
+async def _once(samples: Samples, rate_in: int, rate_out: int) -> AsyncIterator[Samples]:
+    yield resample(samples, rate_in, rate_out)

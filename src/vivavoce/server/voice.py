@@ -1,0 +1,118 @@
+"""Speaks one response sentence by sentence, and knows where its time went."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import anyio
+import numpy as np
+
+from vivavoce.realtime.events import ResponseTimings
+from vivavoce.realtime.facts import Said, Spoke
+from vivavoce.server.ears import encode
+from vivavoce.speech.pcm import Resampler
+from vivavoce.speech.sentences import speakable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vivavoce.ports import Samples, TextToSpeech
+    from vivavoce.realtime.facts import AnyFact, Generate
+
+Stage: TypeAlias = Literal["transcription", "first_token", "first_sentence", "synthesis"]
+STAGES: tuple[Stage, ...] = ("transcription", "first_token", "first_sentence", "synthesis")
+
+
+class Clock:
+    """When each stage of a turn was reached."""
+
+    def __init__(self, decided_at: float, waited_ms: float | None = None) -> None:
+        """Begin when the turn is over.
+
+        Args:
+            decided_at: seconds.
+            waited_ms: silence that it took to decide so; None where nobody spoke.
+        """
+        self._decided_at = decided_at
+        self._waited_ms = waited_ms
+        self._reached: dict[Stage, float] = {}
+
+    def mark(self, stage: Stage) -> None:
+        """Note that a stage is reached, the first time."""
+        self._reached.setdefault(stage, anyio.current_time())
+
+    def timings(self, response_id: str) -> ResponseTimings:
+        """Return how long each stage took after the one before it."""
+        took: dict[Stage, float] = {}
+        before = self._decided_at
+        for stage in STAGES:
+            if stage in self._reached:
+                took[stage] = round(max(self._reached[stage] - before, 0.0) * 1000, 1)
+                before = max(before, self._reached[stage])
+        total = (before - self._decided_at) * 1000 + (self._waited_ms or 0.0)
+        return ResponseTimings(
+            response_id=response_id,
+            waiting_ms=self._waited_ms,
+            transcription_ms=took.get("transcription"),
+            first_token_ms=took.get("first_token"),
+            first_sentence_ms=took.get("first_sentence"),
+            synthesis_ms=took.get("synthesis"),
+            total_ms=round(total, 1),
+        )
+
+
+class Voice:
+    """The voice of one response."""
+
+    def __init__(
+        self, tts: TextToSpeech, generate: Generate, tell: Callable[[AnyFact], None], clock: Clock, lead_s: float
+    ) -> None:
+        """Get ready.
+
+        Args:
+            tts: the engine.
+            generate: what is answered and how it shall sound.
+            tell: is told what was said and spoken.
+            clock: notes the stages.
+            lead_s: how far ahead of real time sound may be made, seconds.
+        """
+        self._tts = tts
+        self._generate = generate
+        self._tell = tell
+        self._clock = clock
+        self._lead_s = lead_s
+        self._resampler = Resampler(tts.sample_rate, generate.format.rate)
+        self._voice = generate.voice if generate.voice in tts.voices else None
+        self._began_at: float | None = None
+        self._spoken_s = 0.0
+
+    async def say(self, text: str) -> None:
+        """Say a sentence: its words first, then its sound.
+
+        Raises:
+            BackendError: the engine failed.
+        """
+        self._clock.mark("first_sentence")
+        self._tell(Said(self._generate.response_id, text))
+        if not self._generate.spoken or not (sentence := speakable(text)):
+            return
+        speech = self._tts.speak(sentence, voice=self._voice, speed=self._generate.speed)
+        async with aclosing(speech):
+            async for samples in speech:
+                await self._sound(self._resampler.feed(samples))
+
+    async def fall_silent(self) -> None:
+        """Give out what the resampler still holds."""
+        if self._began_at is not None:
+            await self._sound(self._resampler.feed(np.zeros(0, np.float32), last=True))
+
+    async def _sound(self, samples: Samples) -> None:
+        if not len(samples):
+            return
+        self._clock.mark("synthesis")
+        self._tell(Spoke(self._generate.response_id, encode(samples, self._generate.format)))
+        self._began_at = self._began_at or anyio.current_time()
+        self._spoken_s += len(samples) / self._generate.format.rate
+        if self._lead_s < self._spoken_s:
+            await anyio.sleep_until(self._began_at + self._spoken_s - self._lead_s)

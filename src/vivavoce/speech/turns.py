@@ -1,0 +1,90 @@
+"""Where a turn begins and ends: speech probabilities in, started, paused and stopped out; time is samples heard."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Kind: TypeAlias = Literal["started", "paused", "resumed", "stopped"]
+
+HYSTERESIS = 0.15
+"""Speech goes on until the probability falls this far below the threshold."""
+ONSET_MS = 64
+"""Speech shorter than this is a click."""
+PAUSE_MS = 100
+"""Silence after which it is worth working ahead."""
+
+
+@dataclass(frozen=True)
+class Edge:
+    """Something changed."""
+
+    kind: Kind
+    ms: float
+    """Since the first sample: where speech began for `started`, else now."""
+    silence_ms: float = 0.0
+    """How long nobody has spoken by now."""
+
+
+class Turns:
+    """The turns of one speaker."""
+
+    def __init__(self, frame_ms: float, *, threshold: float = 0.5, silence_ms: float = 400.0) -> None:
+        """Begin in silence.
+
+        Args:
+            frame_ms: length of the sound behind one probability.
+            threshold: probability from which a frame is speech.
+            silence_ms: silence that ends a turn.
+        """
+        self.threshold = threshold
+        self.silence_ms = silence_ms
+        self._frame_ms = frame_ms
+        self._now_ms = 0.0
+        self._onset_ms = 0.0
+        self._quiet_ms = 0.0
+        self._speaking = False
+        self._paused = False
+
+    @property
+    def speaking(self) -> bool:
+        """Tell whether a turn is open."""
+        return self._speaking
+
+    def reset(self) -> None:
+        """Forget the open turn; time goes on."""
+        self._speaking = self._paused = False
+        self._onset_ms = self._quiet_ms = 0.0
+
+    def feed(self, probability: float) -> Iterator[Edge]:
+        """Take the next frame's probability of speech and yield what changed."""
+        self._now_ms += self._frame_ms
+        if self._speaking:
+            yield from self._in_turn(probability >= self.threshold - HYSTERESIS)
+        else:
+            yield from self._in_silence(probability >= self.threshold)
+
+    def _in_silence(self, speech: bool) -> Iterator[Edge]:  # noqa: FBT001 - what was heard is one bit
+        self._onset_ms = self._onset_ms + self._frame_ms if speech else 0.0
+        if self._onset_ms >= ONSET_MS:
+            self._speaking, self._paused, self._quiet_ms = True, False, 0.0
+            yield Edge("started", self._now_ms - self._onset_ms)
+
+    def _in_turn(self, speech: bool) -> Iterator[Edge]:  # noqa: FBT001 - likewise
+        if speech:
+            self._quiet_ms = 0.0
+            if self._paused:
+                self._paused = False
+                yield Edge("resumed", self._now_ms)
+            return
+        self._quiet_ms += self._frame_ms
+        if not self._paused and self._quiet_ms >= min(PAUSE_MS, self.silence_ms):
+            self._paused = True
+            yield Edge("paused", self._now_ms, self._quiet_ms)
+        if self._quiet_ms >= self.silence_ms:
+            quiet = self._quiet_ms
+            self.reset()
+            yield Edge("stopped", self._now_ms, quiet)
