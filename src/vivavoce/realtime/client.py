@@ -178,6 +178,11 @@ class ClientSession:
         return "thinking" if self._active or self._owed or self._calls else "listening"
 
     @property
+    def playing_item(self) -> str | None:
+        """Return the item that is being heard, or None."""
+        return self._playing.item_id if self._playing else None
+
+    @property
     def quiet(self) -> bool:
         """Tell whether nothing is being said, made or awaited."""
         return self.state == "listening"
@@ -338,6 +343,10 @@ class ClientSession:
             yield from self._ask()
 
     def _error(self, event: wire.Error) -> Outputs:
+        if not self._ready and str(event.error.param).startswith("session.vivavoce"):
+            self._wanted = {name: value for name, value in self._wanted.items() if name != "vivavoce"}
+            yield wire.SessionUpdate(session=self._wanted)
+            return
         if self._active == "":
             self._active = None
         yield Warn(event.error.code or event.error.type, event.error.message)

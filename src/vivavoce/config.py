@@ -1,0 +1,126 @@
+"""Settings: defaults < vivavoce.toml < VIVAVOCE_* < flags; one frozen struct."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PREFIX = "VIVAVOCE_"
+FILE = "vivavoce.toml"
+NOT_SETTINGS = frozenset({"cache", "models_from", "config", "log", "llm_key", "stt_key", "tts_key", "key"})
+"""Environment variables of ours that other modules read."""
+
+INSTRUCTIONS = (
+    "You are a friendly voice assistant. Answer in one or two short sentences of plain spoken English, "
+    "without lists, markup or code. If you do not know something, say so."
+)
+
+
+class ConfigError(Exception):
+    """A setting is wrong; the message names the remedy."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that can be chosen."""
+
+    service: Literal["local", "yandex", "openai"] = "local"
+    """Whom the agent talks to."""
+    url: str | None = None
+    """A Realtime server, ws:// or wss://, instead of the service's own."""
+    model: str | None = None
+    """The service's model."""
+    voice: str | None = None
+    instructions: str = INSTRUCTIONS
+    language: str | None = None
+    """Of the person's speech, as in BCP 47."""
+    input_device: str | None = None
+    """Index or part of the name."""
+    output_device: str | None = None
+    """Index or part of the name."""
+
+    profile: Literal["quality", "fast"] = "quality"
+    """Which embedded language model: the better or the faster one."""
+    vad: str = "silero"
+    stt: str = "moonshine"
+    llm: str = "llama"
+    tts: str = "hibari"
+    stt_url: str | None = None
+    stt_model: str | None = None
+    llm_url: str | None = None
+    llm_model: str | None = None
+    tts_url: str | None = None
+    tts_model: str | None = None
+    threshold: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.5
+    """Probability of speech from which a frame counts as speech."""
+    silence_ms: Annotated[int, Meta(ge=0, le=10_000)] = 400
+    """Silence that ends a turn."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8080
+    certfile: str | None = None
+    keyfile: str | None = None
+    max_sessions: Annotated[int, Meta(ge=1)] = 100
+
+
+def load(
+    flags: Mapping[str, Any] | None = None, *, environ: Mapping[str, str] | None = None, file: Path | None = None
+) -> Settings:
+    """Return the settings in effect.
+
+    Args:
+        flags: what the command line says; None values are absent.
+        environ: instead of the process's environment.
+        file: instead of `VIVAVOCE_CONFIG` or vivavoce.toml in the working directory.
+
+    Raises:
+        ConfigError: a setting is unknown or has a bad value; the message says where and what to do.
+    """
+    environ = os.environ if environ is None else environ
+    chosen: dict[str, Any] = {}
+    for source, values in (
+        _from_file(file, environ),
+        ("the environment", _from_environment(environ)),
+        ("the command line", {name: value for name, value in (flags or {}).items() if value is not None}),
+    ):
+        _check(values, source)
+        chosen |= values
+    return msgspec.convert(chosen, Settings, strict=False)
+
+
+def _from_file(file: Path | None, environ: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    asked = file or environ.get(f"{PREFIX}CONFIG")
+    path = Path(asked or FILE)
+    try:
+        return str(path), tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if asked:
+            raise ConfigError(f"There is no settings file {path}; check VIVAVOCE_CONFIG.") from None
+        return str(path), {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as wrong:
+        raise ConfigError(f"{path} cannot be read as TOML: {wrong}.") from None
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    ours = {name.removeprefix(PREFIX).lower(): value for name, value in environ.items() if name.startswith(PREFIX)}
+    return {name: value for name, value in ours.items() if name not in NOT_SETTINGS and value}
+
+
+def _check(values: Mapping[str, Any], source: str) -> None:
+    for name, value in values.items():
+        if name not in Settings.__struct_fields__:
+            near = difflib.get_close_matches(name, Settings.__struct_fields__, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else "."
+            raise ConfigError(f"{source} has an unknown setting {name!r}{hint}")
+        try:
+            msgspec.convert({name: value}, Settings, strict=False)
+        except msgspec.ValidationError as wrong:
+            raise ConfigError(f"{source} has a bad value for {name!r}: {str(wrong).partition(' - at')[0]}.") from None
