@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from vivavoce.errors import VivavoceError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -25,7 +27,7 @@ INSTRUCTIONS = (
 )
 
 
-class ConfigError(Exception):
+class ConfigError(VivavoceError):
     """A setting is wrong; the message names the remedy."""
 
 

@@ -6,10 +6,12 @@ import importlib
 from importlib.metadata import entry_points
 from typing import Any, Literal, TypeAlias
 
+from vivavoce.errors import VivavoceError
+
 Kind: TypeAlias = Literal["vad", "stt", "llm", "tts"]
 
 
-class PluginError(Exception):
+class PluginError(VivavoceError):
     """An engine or tool is not there; the message names the remedy."""
 
 

@@ -12,6 +12,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vivavoce.errors import VivavoceError
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 
@@ -28,7 +30,7 @@ InT_co = TypeVar("InT_co", covariant=True)
 OutT_contra = TypeVar("OutT_contra", contravariant=True)
 
 
-class LinkClosed(Exception):  # noqa: N818 - the end of a link is not always an error
+class LinkClosed(VivavoceError):  # noqa: N818 - the end of a link is not always an error
     """The other side has gone, or was never there; the message is fit for a person."""
 
     def __init__(self, message: str, code: int = 1000) -> None:
@@ -62,7 +64,7 @@ class Link(Protocol[InT_co, OutT_contra]):
         ...
 
 
-class BackendError(Exception):
+class BackendError(VivavoceError):
     """An engine failed; the response that it served fails with this code, and the session lives."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -169,8 +171,11 @@ class TextToSpeech(Protocol):
 
     sample_rate: int
     """Hz, of the sound that it makes."""
-    voices: Sequence[str]
-    """The names that `voice` may have; the first is the default."""
+
+    @property
+    def voices(self) -> Sequence[str]:
+        """Return the names that `voice` may have; the first is the default."""
+        ...
 
     def speak(self, sentence: str, *, voice: str | None = None, speed: float = 1.0) -> AsyncGenerator[Samples, None]:
         """Yield the sound of the sentence in chunks; closing the generator stops the work.
@@ -180,6 +185,25 @@ class TextToSpeech(Protocol):
         Raises:
             BackendError: the engine failed.
         """
+        ...
+
+
+@runtime_checkable
+class Weighted(Protocol):
+    """An engine that needs models from the store."""
+
+    @property
+    def weights(self) -> Sequence[str]:
+        """Return their names in the catalogue."""
+        ...
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """An engine that holds something open."""
+
+    async def aclose(self) -> None:
+        """Let go of it."""
         ...
 
 
@@ -230,7 +254,7 @@ class Speaker(Protocol):
         ...
 
 
-class DeviceError(Exception):
+class DeviceError(VivavoceError):
     """A sound device or file is missing, busy or gone; the message names the remedy."""
 
 

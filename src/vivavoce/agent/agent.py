@@ -90,6 +90,7 @@ class Agent:
         tools: Toolbox,
         microphone: Microphone | None = None,
         speaker: Speaker | None = None,
+        in_step: bool = False,
         watch: Callable[[Input | Output], None] | None = None,
     ) -> None:
         """Get ready.
@@ -102,6 +103,7 @@ class Agent:
             tools: what the model may call.
             microphone: frames at the session's input rate; None for a conversation in writing.
             speaker: takes sound at the session's output rate; None to read the answers only.
+            in_step: whether the microphone waits while the server works, so that only sound takes time.
             watch: sees everything that goes in and out of the session.
         """
         self.muted = False
@@ -113,6 +115,7 @@ class Agent:
         self._tools = tools
         self._microphone = microphone
         self._speaker = speaker
+        self._in_step = in_step
         self._watch = watch
         self._tasks: TaskGroup
         self._playing = CancelScope()
@@ -216,8 +219,15 @@ class Agent:
             self._view.level(level_db(frame))
             if not self.muted:
                 self.step(Captured(to_pcm16(frame)))
+            if self._in_step:
+                await self._until_server_waits()
         await self._until_answered()
         self.stop()
+
+    async def _until_server_waits(self) -> None:
+        """Wait until the server has heard everything and has nothing to say that is not queued yet."""
+        while self._outbox or self._client.state == "thinking" or (self._client.answering and self._all_played()):
+            await anyio.sleep(0 if self._outbox else POLL_S / 10)
 
     async def _until_answered(self) -> None:
         """Wait until nothing has been said for a while."""
@@ -251,10 +261,12 @@ class Agent:
             heard = self._speaker.heard()
         if heard is None:
             return
-        played_all = not self._queued and (self._speaker is None or self._speaker.idle())
-        if (played := Played(*heard, all_played=played_all)) != self._heard:
+        if (played := Played(*heard, all_played=self._all_played())) != self._heard:
             self._heard = played
             self.step(played)
+
+    def _all_played(self) -> bool:
+        return not self._queued and (self._speaker is None or self._speaker.idle())
 
     # The server ------------------------------------------------------------------------------------------------------
 

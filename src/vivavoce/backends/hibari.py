@@ -62,7 +62,7 @@ class Hibari:
             pass
 
     def _engine(self, voice: str) -> Any:
-        from hibari import Hibari as Engine  # type: ignore[import-untyped]
+        from hibari import Hibari as Engine
 
         with self._loading:
             if voice not in self._engines:
@@ -93,7 +93,7 @@ def _voices() -> tuple[str, ...]:
     """List the voices whose files are here, the default first; nothing is downloaded."""
     from pathlib import Path
 
-    from hibari.voices import DEFAULT, VOICES, cache_dir  # type: ignore[import-untyped]
+    from hibari.voices import DEFAULT, VOICES, cache_dir
 
     kept = [name for name, about in VOICES.items() if (Path(cache_dir()) / about["file"]).exists()]
     return (DEFAULT, *(name for name in kept if name != DEFAULT))

@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vivavoce.errors import VivavoceError
 from vivavoce.models.download import SourceError, length
 from vivavoce.models.progress import OnProgress, Phase, Progress, ignore
 from vivavoce.models.proofs import forget, is_proven, is_sound, locked, remember
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 
-class ModelError(Exception):
+class ModelError(VivavoceError):
     """A model cannot be had, and what to do about it.
 
     The codes: `unknown`, `missing`, `damaged`, `offline`, `unavailable`, `disk_full`, `cache` and `bundled`.

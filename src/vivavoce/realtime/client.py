@@ -178,6 +178,11 @@ class ClientSession:
         return "thinking" if self._active or self._owed or self._calls else "listening"
 
     @property
+    def answering(self) -> bool:
+        """Tell whether a response is open."""
+        return self._active is not None
+
+    @property
     def playing_item(self) -> str | None:
         """Return the item that is being heard, or None."""
         return self._playing.item_id if self._playing else None

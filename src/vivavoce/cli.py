@@ -1,0 +1,212 @@
+"""The command: talk, serve, devices, voices, models, doctor."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+def _options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def decorate(command: Any) -> Any:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+_engine_options = _options(
+    click.option("--profile", type=click.Choice(["quality", "fast"]), help="The better or the faster embedded model."),
+    click.option("--stt", metavar="NAME", help="Speech-to-text engine [moonshine] or module:Name."),
+    click.option("--stt-url", metavar="URL", help="An OpenAI-compatible endpoint for speech to text."),
+    click.option("--stt-model", metavar="NAME", help="Its model."),
+    click.option("--llm", metavar="NAME", help="Language-model engine [llama] or module:Name."),
+    click.option("--llm-url", metavar="URL", help="An OpenAI-compatible endpoint for the language model."),
+    click.option("--llm-model", metavar="NAME", help="Its model."),
+    click.option("--tts", metavar="NAME", help="Text-to-speech engine [hibari] or module:Name."),
+    click.option("--tts-url", metavar="URL", help="An OpenAI-compatible endpoint for text to speech."),
+    click.option("--tts-model", metavar="NAME", help="Its model."),
+    click.option("--voice", metavar="NAME", help="The voice of the answer; see `vivavoce voices`."),
+    click.option("--instructions", metavar="TEXT", help="What the assistant is told to be."),
+    click.option("--language", metavar="TAG", help="The language that is spoken, such as en."),
+    click.option("--silence-ms", type=int, metavar="MS", help="Silence that ends your turn [400]."),
+)
+
+
+@click.group(context_settings=CONTEXT, invoke_without_command=True)
+@click.version_option(package_name="vivavoce")
+@click.option("-v", "--verbose", is_flag=True, help="Log what happens inside, to standard error.")
+@click.pass_context
+def cli(context: click.Context, verbose: bool) -> None:  # noqa: FBT001 - click passes flags by name
+    """Talk to a computer: you speak, it answers aloud, you interrupt and it stops."""
+    _log(verbose=verbose)
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@cli.command()
+@click.option("--service", type=click.Choice(["local", "yandex", "openai"]), help="Whom to talk to [local].")
+@click.option("--url", metavar="WS", help="A Realtime server, ws:// or wss://.")
+@click.option("--model", metavar="NAME", help="The service's model.")
+@click.option("--text", is_flag=True, help="Type instead of speaking.")
+@click.option("--input", "input_file", metavar="FILE", help="Speak this recording instead of the microphone.")
+@click.option("--output", "output_file", metavar="FILE", help="Write the answers to this WAV file.")
+@click.option("--fast", is_flag=True, help="With --input: as fast as it can, not in real time.")
+@click.option("--input-device", metavar="DEVICE", help="Microphone: index or part of its name.")
+@click.option("--output-device", metavar="DEVICE", help="Speaker: index or part of its name.")
+@click.option("--tool", "tools", multiple=True, metavar="MODULE:FUNCTION", help="A function that the model may call.")
+@click.option("--print-json", is_flag=True, help="One JSON object a line, for programs.")
+@_engine_options
+def talk(
+    *,
+    text: bool,
+    input_file: str | None,
+    output_file: str | None,
+    fast: bool,
+    tools: tuple[str, ...],
+    print_json: bool,
+    **flags: Any,
+) -> None:
+    """Talk to the assistant through microphone and speaker."""
+    from vivavoce.run import TalkOptions
+    from vivavoce.run import talk as run_talk
+
+    options = TalkOptions(
+        text=text, input_file=input_file, output_file=output_file, fast=fast, tools=tools, print_json=print_json
+    )
+    _run(run_talk, flags, options)
+
+
+@cli.command()
+@click.option("--host", metavar="ADDRESS", help="Where to listen [127.0.0.1].")
+@click.option("--port", type=int, help="Where to listen [8080].")
+@click.option("--certfile", metavar="FILE", help="TLS certificate, PEM.")
+@click.option("--keyfile", metavar="FILE", help="TLS key, PEM.")
+@click.option("--allow-remote", is_flag=True, help="Listen beyond this machine although there is no authentication.")
+@click.option("--max-sessions", type=int, metavar="N", help="Sessions at once [100].")
+@_engine_options
+def serve(*, allow_remote: bool, **flags: Any) -> None:
+    """Serve the Realtime API to others, over WebSocket at /v1/realtime."""
+    from vivavoce.run import serve as run_serve
+
+    _run(run_serve, flags, allow_remote=allow_remote)
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def devices(*, as_json: bool) -> None:
+    """List microphones and speakers."""
+    from vivavoce import household
+
+    _try(household.devices, as_json=as_json)
+
+
+@cli.command()
+@_engine_options
+def voices(**flags: Any) -> None:
+    """List the voices that the answer may have."""
+    from vivavoce import household
+
+    _try(lambda: household.voices(_settings(flags)))
+
+
+@cli.group(context_settings=CONTEXT)
+def models() -> None:
+    """List, fetch, check and remove the embedded models."""
+
+
+@models.command("list")
+def models_list() -> None:
+    """List the models: what each is for, its size and licence, whether it is here."""
+    from vivavoce import household
+
+    _try(household.models)
+
+
+@models.command("pull")
+@click.argument("names", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Every model in the catalogue.")
+def models_pull(*, names: tuple[str, ...], everything: bool) -> None:
+    """Fetch models, by default those that `talk` needs; afterwards no network is needed."""
+    from vivavoce import household
+
+    _try(lambda: household.pull(names, _settings({}), everything=everything))
+
+
+@models.command("verify")
+@click.argument("names", nargs=-1)
+def models_verify(*, names: tuple[str, ...]) -> None:
+    """Hash the models that are here and compare."""
+    from vivavoce import household
+
+    _try(lambda: household.verify(names))
+
+
+@models.command("remove")
+@click.argument("names", nargs=-1, required=True)
+def models_remove(*, names: tuple[str, ...]) -> None:
+    """Remove models from the cache."""
+    from vivavoce import household
+
+    _try(lambda: household.remove(names))
+
+
+@cli.command()
+def doctor() -> None:
+    """Tell what is wrong, and the command that mends it."""
+    from vivavoce import household
+
+    if not _try(lambda: household.doctor(_settings({}))):
+        sys.exit(1)
+
+
+def main() -> None:
+    """Run the command."""
+    cli(prog_name="vivavoce")
+
+
+def _settings(flags: dict[str, Any]) -> Any:
+    from vivavoce.config import load
+
+    return load(flags)
+
+
+def _run(work: Callable[..., Any], flags: dict[str, Any], *arguments: Any, **options: Any) -> None:
+    """Run a coroutine function with the settings until it ends or Ctrl+C."""
+    import functools
+
+    import anyio
+
+    def start() -> Any:
+        return anyio.run(functools.partial(work, _settings(flags), *arguments, **options))
+
+    sys.exit(_try(start) or 0)
+
+
+def _try(work: Callable[..., Any], **options: Any) -> Any:
+    """Run and turn what a person can mend into one sentence."""
+    from vivavoce.errors import VivavoceError
+
+    try:
+        return work(**options)
+    except KeyboardInterrupt:
+        sys.exit(0)
+    except BrokenPipeError:
+        sys.exit(0)
+    except VivavoceError as wrong:
+        click.secho(f"vivavoce: {wrong}", fg="red", err=True)
+        sys.exit(1)
+
+
+def _log(*, verbose: bool) -> None:
+    import logging
+
+    level = logging.DEBUG if verbose else logging.ERROR
+    logging.basicConfig(level=level, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)

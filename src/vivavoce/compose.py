@@ -1,0 +1,146 @@
+"""Puts the parts together: engines from settings, a server in this process, an agent with its devices."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from anyio import create_task_group, to_thread
+
+from vivavoce import models, plugins
+from vivavoce.aio import link_pair
+from vivavoce.ports import Closing, Weighted
+from vivavoce.realtime.values import Audio, AudioInput, AudioOutput, ServerVad, Session
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from vivavoce.agent.services import Service
+    from vivavoce.config import Settings
+    from vivavoce.plugins import Kind
+    from vivavoce.ports import Link
+    from vivavoce.realtime.events import AnyClientEvent, AnyServerEvent, Unknown
+    from vivavoce.server.engine import Engines
+    from vivavoce.server.hub import Hub
+
+    ClientLink: TypeAlias = Link[AnyServerEvent | Unknown, AnyClientEvent]
+    ServerLink: TypeAlias = Link[AnyClientEvent, AnyServerEvent]
+
+PROFILES = {"quality": "qwen2.5-coder-1.5b", "fast": "qwen2.5-coder-0.5b"}
+
+
+def build_engines(settings: Settings) -> Engines:
+    """Return the engines that the settings name; nothing is loaded or fetched yet.
+
+    Raises:
+        PluginError: an engine is unknown or not installed.
+    """
+    from vivavoce.server.engine import Engines
+
+    return Engines(
+        vad=plugins.make("vad", settings.vad),
+        stt=_make("stt", settings.stt, settings.stt_url, settings.stt_model),
+        llm=_make("llm", settings.llm, settings.llm_url, settings.llm_model, PROFILES[settings.profile]),
+        tts=_make("tts", settings.tts, settings.tts_url, settings.tts_model),
+    )
+
+
+def _make(kind: Kind, name: str, url: str | None, model: str | None, embedded_model: str | None = None) -> Any:
+    """Return an engine; an address without a name means an OpenAI-compatible endpoint."""
+    embedded = {"stt": "moonshine", "llm": "llama", "tts": "hibari"}[kind]
+    if url is not None and name == embedded:
+        name = "openai"
+    model = model or (embedded_model if name == embedded else None)
+    options = {"url": url, "model": model}
+    return plugins.make(kind, name, **{option: value for option, value in options.items() if value is not None})
+
+
+def weights_of(engines: Engines) -> list[str]:
+    """List the models that the engines need from the store."""
+    parts = (engines.vad, engines.stt, engines.llm, engines.tts)
+    return [name for part in parts if isinstance(part, Weighted) for name in part.weights]
+
+
+async def fetch_weights(names: Iterable[str]) -> None:
+    """Fetch what is missing, with a progress bar.
+
+    Raises:
+        ModelError: no source has it; the message names the remedy.
+    """
+    missing = [name for name in names if models.path(name) is None]
+    if not missing:
+        return
+
+    def pull() -> None:
+        with models.console_progress() as progress:
+            models.pull(missing, progress=progress)
+
+    await to_thread.run_sync(pull, abandon_on_cancel=True)
+
+
+@asynccontextmanager
+async def open_hub(settings: Settings, *, lead_s: float = float("inf")) -> AsyncIterator[Hub]:
+    """Make the server's heart: engines with their models fetched, not yet warm.
+
+    Args:
+        settings: which engines, and what sessions begin with.
+        lead_s: how far ahead of real time speech may be sent, seconds.
+
+    Raises:
+        PluginError: an engine is unknown or not installed.
+        ModelError: a model cannot be had.
+    """
+    from vivavoce.server.hub import Hub
+
+    engines = build_engines(settings)
+    await fetch_weights(weights_of(engines))
+    async with AsyncExitStack() as stack:
+        for engine in (engines.vad, engines.stt, engines.llm, engines.tts):
+            if isinstance(engine, Closing):
+                stack.push_async_callback(engine.aclose)
+        defaults = default_session(settings, engines)
+        yield Hub(engines, defaults=defaults, max_sessions=settings.max_sessions, lead_s=lead_s)
+
+
+def default_session(settings: Settings, engines: Engines) -> Session:
+    """Return what a session of our server begins with."""
+    voice = settings.voice or next(iter(engines.tts.voices), "default")
+    detection = ServerVad(threshold=settings.threshold, silence_duration_ms=settings.silence_ms)
+    return Session(
+        model=settings.llm_model or settings.llm,
+        instructions=settings.instructions,
+        audio=Audio(input=AudioInput(turn_detection=detection), output=AudioOutput(voice=voice)),
+    )
+
+
+@asynccontextmanager
+async def in_process(hub: Hub, model: str | None = None) -> AsyncIterator[ClientLink]:
+    """Open a session of a hub in this process: event objects, no socket."""
+    theirs: ServerLink
+    ours: ClientLink
+    theirs, ours = link_pair(1)
+    async with create_task_group() as tasks:
+        tasks.start_soon(hub.open, theirs, model)
+        try:
+            yield ours
+        finally:
+            tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def open_link(settings: Settings, service: Service) -> AsyncIterator[ClientLink]:
+    """Reach the service that the settings choose; the embedded one is started and warmed here.
+
+    Raises:
+        VivavoceError: it cannot be reached or started.
+    """
+    if service.url:
+        from vivavoce.agent.connection import connect
+
+        async with connect(service.url, headers=service.headers) as link:
+            yield link
+        return
+    async with open_hub(settings) as hub:
+        await hub.warm_up()
+        async with in_process(hub, settings.model) as link:
+            yield link

@@ -1,0 +1,189 @@
+"""What `talk` and `serve` do, from settings to the end of the conversation."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import msgspec
+
+from vivavoce import compose
+from vivavoce.agent import services
+from vivavoce.agent.agent import Agent
+from vivavoce.agent.tools import Toolbox, load_tools
+from vivavoce.realtime.server import Ids
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from vivavoce.agent.services import Service
+    from vivavoce.compose import ClientLink
+    from vivavoce.config import Settings
+    from vivavoce.ports import Microphone, Speaker, Tool
+
+ANSWER_FILE = "vivavoce-answer.wav"
+LEAD_S = 20.0
+"""How far ahead of real time `serve` sends speech, seconds."""
+
+
+@dataclass(frozen=True)
+class TalkOptions:
+    """How one talk is held, beyond the settings."""
+
+    text: bool = False
+    """Type and read instead of speaking and listening."""
+    input_file: str | None = None
+    """Speak this recording instead of the microphone."""
+    output_file: str | None = None
+    """Write what a listener would hear to this WAV file instead of the speaker."""
+    fast: bool = False
+    """With a recording: as fast as it can, not in real time."""
+    tools: tuple[str | Tool, ...] = ()
+    """What the model may call besides the weather; "module:function" or tools."""
+    print_json: bool = False
+    """One JSON object a line."""
+
+
+@dataclass(frozen=True)
+class Sound:
+    """Where sound comes from and goes to, and what to call it."""
+
+    microphone: Microphone | None
+    speaker: Speaker | None
+    microphone_name: str = ""
+    speaker_name: str = ""
+    in_step: bool = False
+    """Whether only sound takes time."""
+
+
+async def talk(settings: Settings, options: TalkOptions) -> None:
+    """Hold a conversation until it ends or the caller cancels.
+
+    Raises:
+        VivavoceError: it cannot be held; the message names the remedy.
+    """
+    service = services.find(settings)
+    tools = toolbox(options.tools)
+    options = _without_devices(options)
+    async with AsyncExitStack() as stack:
+        sound = await stack.enter_async_context(open_sound(settings, options, service))
+        link = await stack.enter_async_context(compose.open_link(settings, service))
+        await converse(settings, options, service, tools, sound, link)
+
+
+def toolbox(wanted: tuple[str | Tool, ...]) -> Toolbox:
+    """Return the weather and the tools that a person asks for."""
+    from vivavoce.agent.toolbox.weather import get_weather
+
+    tools = Toolbox()
+    for each in wanted:
+        for tool in load_tools(each) if isinstance(each, str) else [each]:
+            tools.add(tool)
+    if get_weather.name not in {definition.name for definition in tools.definitions()}:
+        tools.add(get_weather)
+    return tools
+
+
+def _without_devices(options: TalkOptions) -> TalkOptions:
+    """Where there is no sound card, answer the bundled question from file to file, and say so."""
+    if options.text or options.input_file:
+        return options
+    from vivavoce.agent.devices import has_devices
+
+    if has_devices():
+        return options
+    output = options.output_file or ANSWER_FILE
+    print(  # noqa: T201 - what a person must know before anything else
+        "There is no sound card on this machine, so the bundled spoken question is answered from file to file:\n"
+        f"  the answer goes to {output}\n"
+        "To go on: `vivavoce talk --text` to type, `vivavoce talk --input FILE.wav --output FILE.wav` for a recording,\n"
+        "`vivavoce serve` to talk from another machine, `vivavoce doctor` to see what is missing.\n",
+        file=sys.stderr,
+    )
+    question = str(resources.files("vivavoce") / "assets" / "question.flac")
+    return replace(options, input_file=question, output_file=output, fast=True)
+
+
+@asynccontextmanager
+async def open_sound(settings: Settings, options: TalkOptions, service: Service) -> AsyncIterator[Sound]:
+    """Open files or devices, as the options say.
+
+    Raises:
+        DeviceError: one of them cannot be opened.
+    """
+    from vivavoce.agent.devices import SoundMicrophone, SoundSpeaker
+    from vivavoce.agent.files import AudioClock, WavMicrophone, WavSpeaker
+
+    in_rate, out_rate = services.IN_RATE, service.out_rate
+    clock = AudioClock(realtime=not (options.fast and options.input_file))
+    async with AsyncExitStack() as stack:
+        microphone: Any = None
+        speaker: Any = None
+        if options.input_file:
+            microphone = WavMicrophone(options.input_file, clock=clock, sample_rate=in_rate)
+        elif not options.text:
+            microphone = SoundMicrophone(settings.input_device, sample_rate=in_rate)
+        if options.output_file:
+            speaker = WavSpeaker(options.output_file, clock=clock, sample_rate=out_rate)
+        elif not options.text and not options.input_file:
+            speaker = SoundSpeaker(settings.output_device, sample_rate=out_rate)
+        for device in (microphone, speaker):
+            if device is not None:
+                await stack.enter_async_context(device)
+        names = [str(getattr(device, "name", "")) for device in (microphone, speaker)]
+        yield Sound(
+            microphone,
+            speaker,
+            options.input_file or names[0],
+            options.output_file or names[1],
+            in_step=not clock.realtime,
+        )
+
+
+async def converse(
+    settings: Settings, options: TalkOptions, service: Service, tools: Toolbox, sound: Sound, link: ClientLink
+) -> None:
+    """Hold the conversation over a link that is open."""
+    from vivavoce.agent.console import console_for
+
+    definitions = [msgspec.to_builtins(definition) for definition in tools.definitions()]
+    session = services.session_settings(settings, service, definitions, spoken=sound.speaker is not None)
+    async with console_for(options, sound) as console:
+        agent = Agent(
+            link,
+            session,
+            mint=Ids(secrets.token_hex(4)),
+            view=console,
+            tools=tools,
+            microphone=sound.microphone,
+            speaker=sound.speaker,
+            in_step=sound.in_step,
+        )
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(console.drive, agent)
+            await agent.run()
+            tasks.cancel_scope.cancel()
+
+
+async def serve(settings: Settings, *, allow_remote: bool = False) -> None:
+    """Offer the server to others until a signal ends it.
+
+    Raises:
+        VivavoceError: it cannot listen, or a model cannot be had.
+    """
+    from vivavoce.server.app import serve as listen
+
+    async with compose.open_hub(settings, lead_s=LEAD_S) as hub:
+        await listen(
+            hub,
+            host=settings.host,
+            port=settings.port,
+            certfile=settings.certfile,
+            keyfile=settings.keyfile,
+            allow_remote=allow_remote,
+        )
