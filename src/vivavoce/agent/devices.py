@@ -244,6 +244,11 @@ class _SoundDevice:
         self._beats = 0
         self._beat_at = 0.0
 
+    @property
+    def name(self) -> str:
+        """What the system calls the device, once it is open."""
+        return self.device.name
+
     async def __aenter__(self) -> Self:
         self._beats, self._beat_at = 0, time.monotonic()
         self._stream = await to_thread.run_sync(self._open)
