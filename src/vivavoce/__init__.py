@@ -1,1 +1,62 @@
-"""A real-time voice agent, and the Realtime server behind it."""
+"""A real-time voice agent, and the Realtime server behind it.
+
+import vivavoce
+
+@vivavoce.tool
+def in_stock(item: str) -> int:
+    \"\"\"Tell how many of an item are in stock.\"\"\"
+    return {"apples": 3, "pears": 0}.get(item, 0)
+
+vivavoce.talk(tools=[in_stock], instructions="You keep a fruit shop. Answer in one short sentence.")
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vivavoce.agent.agent import Agent
+    from vivavoce.agent.connection import connect
+    from vivavoce.agent.tools import Toolbox, tool
+    from vivavoce.api import embedded, serve, talk
+    from vivavoce.compose import in_process
+    from vivavoce.config import Settings
+    from vivavoce.errors import VivavoceError
+
+__all__ = [
+    "Agent",
+    "Settings",
+    "Toolbox",
+    "VivavoceError",
+    "connect",
+    "embedded",
+    "in_process",
+    "serve",
+    "talk",
+    "tool",
+]
+
+_HOMES = {
+    "Agent": "vivavoce.agent.agent",
+    "Settings": "vivavoce.config",
+    "Toolbox": "vivavoce.agent.tools",
+    "VivavoceError": "vivavoce.errors",
+    "connect": "vivavoce.agent.connection",
+    "embedded": "vivavoce.api",
+    "in_process": "vivavoce.compose",
+    "serve": "vivavoce.api",
+    "talk": "vivavoce.api",
+    "tool": "vivavoce.agent.tools",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: `import vivavoce` stays quick."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vivavoce' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -7,6 +7,7 @@ import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -19,7 +20,7 @@ from vivavoce.agent.tools import Toolbox, load_tools
 from vivavoce.realtime.server import Ids
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from vivavoce.agent.services import Service
     from vivavoce.compose import ClientLink
@@ -43,7 +44,7 @@ class TalkOptions:
     """Write what a listener would hear to this WAV file instead of the speaker."""
     fast: bool = False
     """With a recording: as fast as it can, not in real time."""
-    tools: tuple[str | Tool, ...] = ()
+    tools: tuple[str | Tool | Callable[..., Any], ...] = ()
     """What the model may call besides the weather; "module:function" or tools."""
     print_json: bool = False
     """One JSON object a line."""
@@ -76,7 +77,7 @@ async def talk(settings: Settings, options: TalkOptions) -> None:
         await converse(settings, options, service, tools, sound, link)
 
 
-def toolbox(wanted: tuple[str | Tool, ...]) -> Toolbox:
+def toolbox(wanted: Sequence[str | Tool | Callable[..., Any]]) -> Toolbox:
     """Return the weather and the tools that a person asks for."""
     from vivavoce.agent.toolbox.weather import get_weather
 
@@ -101,8 +102,8 @@ def _without_devices(options: TalkOptions) -> TalkOptions:
     print(  # noqa: T201 - what a person must know before anything else
         "There is no sound card on this machine, so the bundled spoken question is answered from file to file:\n"
         f"  the answer goes to {output}\n"
-        "To go on: `vivavoce talk --text` to type, `vivavoce talk --input FILE.wav --output FILE.wav` for a recording,\n"
-        "`vivavoce serve` to talk from another machine, `vivavoce doctor` to see what is missing.\n",
+        "To go on: `vivavoce talk --text` to type; `vivavoce talk --input FILE --output FILE.wav` for a recording;\n"
+        "`vivavoce serve` to talk from another machine; `vivavoce doctor` to see what is missing.\n",
         file=sys.stderr,
     )
     question = str(resources.files("vivavoce") / "assets" / "question.flac")
@@ -183,7 +184,11 @@ async def serve(settings: Settings, *, allow_remote: bool = False) -> None:
             hub,
             host=settings.host,
             port=settings.port,
-            certfile=settings.certfile,
-            keyfile=settings.keyfile,
+            certfile=_path(settings.certfile),
+            keyfile=_path(settings.keyfile),
             allow_remote=allow_remote,
         )
+
+
+def _path(name: str | None) -> Path | None:
+    return None if name is None else Path(name)
