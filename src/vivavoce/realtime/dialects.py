@@ -24,6 +24,7 @@ _BETA_SESSION = {
     "max_response_output_tokens": ("max_output_tokens",),
 }
 _GONE = frozenset({"temperature"})
+_CHOICES = ("auto", "none", "required")
 
 
 def to_ga(event: dict[str, Any]) -> dict[str, Any]:
@@ -39,15 +40,33 @@ def to_ga(event: dict[str, Any]) -> dict[str, Any]:
             return event
 
 
+def error_to_ga(event: dict[str, Any]) -> dict[str, Any]:
+    """Return a server's `error` event in the GA shape; some servers put the message beside the type."""
+    told = event["error"] if isinstance(event.get("error"), dict) else event | {"type": None}
+    message = told.get("message") or event.get("error") or "The server reports an error without saying which."
+    known = {name: told[name] for name in ("code", "param", "event_id") if isinstance(told.get(name), str)}
+    kind = told.get("type") if isinstance(told.get("type"), str) else "server_error"
+    return {"type": "error", "error": known | {"type": kind, "message": str(message)}}
+
+
 def _settings(old: dict[str, Any]) -> dict[str, Any]:
     new = {name: value for name, value in old.items() if name not in _BETA_SESSION and name not in _GONE}
     for name, path in _BETA_SESSION.items():
         if name in old:
-            value = old[name]
-            _put(new, path, _BETA_FORMATS.get(value, value) if path[-1] == "format" else value)
-    if isinstance(choice := new.get("tool_choice"), dict) and choice.get("type") in {"auto", "none", "required"}:
+            _put(new, path, _beta_value(name, old[name]))
+    if isinstance(choice := new.get("tool_choice"), dict) and choice.get("type") in _CHOICES:
         new["tool_choice"] = choice["type"]
     return _named_voice(new)
+
+
+def _beta_value(name: str, value: Any) -> Any:
+    match name, value:
+        case "modalities", [*modalities] if "audio" in modalities:
+            return ["audio"]  # in the beta, text always came along
+        case (("input_audio_format" | "output_audio_format"), str()):
+            return _BETA_FORMATS.get(value, value)
+        case _:
+            return value
 
 
 def _named_voice(settings: dict[str, Any]) -> dict[str, Any]:
@@ -59,7 +78,7 @@ def _named_voice(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _response(settings: dict[str, Any]) -> dict[str, Any]:
-    if settings.get("conversation") in {"default", None} and "conversation" in settings:
+    if "conversation" in settings and settings["conversation"] in ("default", None):
         return settings | {"conversation": "auto"}
     return settings
 
@@ -75,9 +94,12 @@ def _assistant_part(part: Any) -> Any:
 
 
 def _put(target: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
-    """Set a nested field that is not set yet, copying what is on the way."""
+    """Set a nested field that is not set yet, copying what is on the way; what is no object there is left to refuse."""
     *way, last = path
     for name in way:
-        target[name] = dict(target.get(name) or {})
+        inner = target.get(name) or {}
+        if not isinstance(inner, dict):
+            return
+        target[name] = dict(inner)
         target = target[name]
     target.setdefault(last, value)

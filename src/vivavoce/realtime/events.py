@@ -7,13 +7,14 @@ Source: OpenAI Realtime API reference (GA), client events and server events.
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Annotated, Any, TypeAlias, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from vivavoce.realtime.dialects import to_ga
+from vivavoce.realtime.dialects import error_to_ga, to_ga
 from vivavoce.realtime.errors import ProtocolError, explain
 from vivavoce.realtime.values import (
     ErrorDetail,
@@ -592,21 +593,15 @@ def decode_client(text: str | bytes) -> AnyClientEvent:
 
 
 def decode_server(text: str | bytes) -> AnyServerEvent | Unknown:
-    """Read what a server sent.
+    """Read what a server sent; a field that cannot be read counts as absent.
 
     Raises:
-        ProtocolError: it is not JSON or an event that we know has a missing or bad field.
+        ProtocolError: it is not JSON, or an event that we know lacks a field that it must have.
     """
     try:
         event: AnyServerEvent = _server.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
-        raw = _object(text)
-        kind = raw.get("type")
-        if isinstance(kind, str) and kind not in tags(AnyServerEvent):
-            return Unknown(kind, raw)
-        if isinstance(wrong, msgspec.ValidationError):
-            raise explain(wrong) from None
-        raise ProtocolError("invalid_event", "The server sent an event that cannot be read.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _readable(_object(text))
     return event
 
 
@@ -633,6 +628,43 @@ def _convert(raw: dict[str, Any]) -> AnyClientEvent:
         message = f"Unknown parameter: '{bogus}'."
         raise ProtocolError("unknown_parameter", message, param=bogus, event_id=event_id)
     return event
+
+
+def _readable(raw: dict[str, Any]) -> AnyServerEvent | Unknown:
+    kind, item = raw.get("type"), raw.get("item")
+    if isinstance(kind, str) and kind not in tags(AnyServerEvent):
+        return Unknown(kind, raw)
+    if isinstance(item, dict) and item.get("type") not in tags(Item):
+        return Unknown(str(kind), raw)
+    if kind == "error":
+        raw = error_to_ga(raw)
+    while True:
+        try:
+            event: AnyServerEvent = msgspec.convert(raw, AnyServerEvent)
+        except msgspec.ValidationError as wrong:
+            if not _drop(raw, str(wrong).partition("`$")[2].rstrip("`")):
+                raise explain(wrong) from None
+        else:
+            return event
+
+
+def _drop(raw: Any, path: str) -> bool:
+    """Take out what the decoder complains about, and tell whether that could be done.
+
+    Args:
+        raw: decoded JSON.
+        path: ".where.exactly[0]"; where a key of an object is "[...]", the object.
+    """
+    *way, last = re.findall(r"\w+", path.partition("[...]")[0]) or [""]
+    for step in way:
+        raw = raw[int(step) if isinstance(raw, list) else step]
+    if isinstance(raw, list):
+        del raw[int(last)]
+    elif last in raw:
+        del raw[last]
+    else:
+        return False
+    return True
 
 
 def _object(text: str | bytes) -> dict[str, Any]:

@@ -172,7 +172,9 @@ class McpChoice(Value, frozen=True, kw_only=True, tag_field="type", tag="mcp"):
 ToolChoice: TypeAlias = Literal["auto", "none", "required"] | FunctionChoice | McpChoice
 Tokens: TypeAlias = Annotated[int, Meta(ge=1, le=4096)] | Literal["inf"]
 Modality: TypeAlias = Literal["text", "audio"]
-Metadata: TypeAlias = dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]]
+Metadata: TypeAlias = Annotated[
+    dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)
+]
 
 # Session -------------------------------------------------------------------------------------------------------------
 
@@ -528,5 +530,5 @@ def unknown_field(given: Any, understood: Any) -> str | None:
         return None
     for name, old, new in pairs:
         if bogus := unknown_field(old, new):
-            return f"{name}.{bogus}"
+            return f"{name}{bogus}" if bogus.startswith("[") else f"{name}.{bogus}"
     return None
