@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, TypedDict
 
 from msgspec.structs import replace
 
+from vivavoce.realtime.conversation import heard_text
 from vivavoce.realtime.events import (
     AnyServerEvent,
     ContentPartAdded,
@@ -42,8 +43,10 @@ from vivavoce.realtime.values import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vivavoce.realtime.conversation import Conversation
+    from vivavoce.realtime.conversation import Conversation, Entry
 
+MS_PER_CHARACTER = 60
+"""Of ordinary speech."""
 
 class Mint(Protocol):
     """Makes identifiers."""
@@ -78,6 +81,7 @@ class Answer:
         self._message: Message | None = None
         self._text: list[str] = []
         self._marks: list[tuple[float, int]] = []
+        self._entry: Entry | None = None
         self._item_ms = 0.0
         self._settled = False
         self.audio_ms = 0.0
@@ -113,7 +117,10 @@ class Answer:
         ids = self._item_ids(str(call.id))
         yield FunctionCallArgumentsDelta(**ids, call_id=call_id, delta=arguments)
         yield FunctionCallArgumentsDone(**ids, call_id=call_id, name=name, arguments=arguments)
-        yield from self._done(replace(call, status="completed", arguments=arguments))
+        call = replace(call, status="completed", arguments=arguments)
+        if self._entry is not None:
+            self._entry.item = call
+        yield from self._done(call)
 
     def close(self, status: ResponseStatus, details: StatusDetails | None, usage: Usage) -> Events:
         """End the response, and the item that is open in it."""
@@ -122,9 +129,9 @@ class Answer:
         yield ResponseDone(response=self.response)
 
     def settle(self, item_id: str) -> None:
-        """Write what was said so far of an open item into the conversation; later words do not change it."""
-        if self._message is not None and self._message.id == item_id and self._conversation is not None:
-            self._store(replace(self._message, content=(OutputAudio(transcript="".join(self._text)),)))
+        """Write what was said so far of an open spoken item into the conversation; later words do not change it."""
+        if self.spoken and self._message is not None and self._message.id == item_id and not self._settled:
+            self._store(replace(self._message, content=(OutputAudio(transcript=self._sounded()),)))
             self._settled = True
 
     def _open_message(self) -> Events:
@@ -144,32 +151,41 @@ class Answer:
             yield OutputAudioDone(**self._ids())
             yield OutputAudioTranscriptDone(**self._ids(), transcript=text)
             yield ContentPartDone(**self._ids(), part=ResponsePart(type="audio", transcript=text))
-            part: OutputAudio | OutputText = OutputAudio(transcript=text)
+            shown: OutputAudio | OutputText = OutputAudio(transcript=text)
+            kept = shown if status == "completed" else OutputAudio(transcript=self._sounded())
         else:
             yield OutputTextDone(**self._ids(), text=text)
             yield ContentPartDone(**self._ids(), part=ResponsePart(type="text", text=text))
-            part = OutputText(text=text)
-        message, self._message = self._message, None
-        yield from self._done(replace(message, status=status, content=(part,)))
+            shown = kept = OutputText(text=text)
+        message, self._message = replace(self._message, status=status), None
+        if not self._settled:
+            self._store(replace(message, content=(kept,)))
+        yield from self._done(replace(message, content=(shown,)))
+
+    def _sounded(self) -> str:
+        """Return the words whose sound was sent; of an unfinished sentence those that its sound can hold."""
+        text = "".join(self._text)
+        start_ms, before = self._marks[-1] if self._marks else (0.0, 0)
+        whole_ms = max(self._item_ms, start_ms + (len(text) - before) * MS_PER_CHARACTER)
+        return heard_text(text, self._marks, whole_ms, self._item_ms)
 
     def _add(self, item: Item) -> Events:
         self.response = replace(self.response, output=(*self.response.output, item))
         yield OutputItemAdded(response_id=self.response.id, output_index=self._index, item=item)
         if self._conversation is not None:
             previous = self._conversation.add(item)
+            self._entry = self._conversation.get(str(item.id))
             yield ConversationItemAdded(item=item, previous_item_id=previous)
 
     def _done(self, item: Item) -> Events:
         self.response = replace(self.response, output=(*self.response.output[:-1], item))
-        if self._conversation is not None and (entry := self._conversation.get(str(item.id))):
-            if not self._settled:
-                self._store(item)
-            yield ConversationItemDone(item=item, previous_item_id=self._conversation.previous_id(entry.id))
+        if self._conversation is not None and self._entry is self._conversation.get(str(item.id)):
+            yield ConversationItemDone(item=item, previous_item_id=self._conversation.previous_id(str(item.id)))
         yield OutputItemDone(response_id=self.response.id, output_index=self._index, item=item)
 
-    def _store(self, item: Item) -> None:
-        if self._conversation is not None and (entry := self._conversation.get(str(item.id))):
-            entry.item, entry.audio_ms, entry.marks = item, self._item_ms, self._marks
+    def _store(self, message: Message) -> None:
+        if self._entry is not None:
+            self._entry.item, self._entry.audio_ms, self._entry.marks = message, self._item_ms, tuple(self._marks)
 
     @property
     def _index(self) -> int:

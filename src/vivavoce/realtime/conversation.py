@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -76,7 +76,7 @@ class Entry:
     item: Item
     audio_ms: float = 0.0
     """Length of the item's sound."""
-    marks: list[tuple[float, int]] = field(default_factory=list)
+    marks: tuple[tuple[float, int], ...] = ()
     """Of speech that we made: from this millisecond on, the characters of the transcript before this one are said."""
 
     @property
@@ -169,12 +169,11 @@ class Conversation:
         item = entry.item
         if not isinstance(item, Message) or item.role != "assistant" or not _spoken(item):
             raise ProtocolError("invalid_value", "Only spoken assistant messages can be truncated.", param="item_id")
-        end = min(max(audio_end_ms, 0), round(entry.audio_ms))
-        said = _transcript(item)
-        heard = heard_text(said, entry.marks, entry.audio_ms, end)
+        end = min(max(audio_end_ms, 0), entry.audio_ms)
+        heard = heard_text(_transcript(item), entry.marks, entry.audio_ms, end)
         entry.item = msgspec.structs.replace(item, content=(OutputAudio(transcript=heard),), status="incomplete")
         entry.audio_ms = end
-        return end
+        return round(end)
 
 
 def heard_text(transcript: str, marks: Iterable[tuple[float, int]], audio_ms: float, end_ms: float) -> str:
@@ -191,36 +190,32 @@ def heard_text(transcript: str, marks: Iterable[tuple[float, int]], audio_ms: fl
     edges = [*marks, (audio_ms, len(transcript))]
     for (start, before), (stop, after) in itertools.pairwise(edges):
         if end_ms < stop:
-            share = max(end_ms - start, 0.0) / max(stop - start, 1.0)
+            share = max(end_ms - start, 0.0) / (stop - start)
             cut = before + int(share * (after - before))
-            return transcript[: _word_end(transcript, cut)].rstrip()
-    return "" if not list(marks) else transcript
+            return transcript[: max(_word_end(transcript, cut), before)].rstrip()
+    return ""
 
 
 def _word_end(text: str, cut: int) -> int:
     """Return the end of the last whole word at or before a position."""
-    if cut >= len(text) or text[cut].isspace():
-        return cut
-    return max(text.rfind(" ", 0, cut), 0)
+    while 0 < cut < len(text) and not text[cut].isspace():
+        cut -= 1
+    return cut
 
 
 def prompt_messages(items: Iterable[Item]) -> tuple[PromptMessage, ...]:
-    """Render items as a prompt; what was never heard, never answered or says nothing is left out."""
+    """Render items as a prompt; what was never heard, never answered or says nothing is left out.
+
+    What a function returned directly follows its call, whatever was said while it ran: models insist on that.
+    """
     items = tuple(items)
-    answered = {item.call_id for item in items if isinstance(item, FunctionCallOutput)}
+    outputs = {item.call_id: item.output for item in items if isinstance(item, FunctionCallOutput)}
     messages: list[PromptMessage] = []
-    called: set[str] = set()
-    for item in items:
-        match item:
-            case Message(role=role) if text := " ".join(filter(None, map(part_text, item.content))):
-                messages.append(PromptMessage(role=role, text=text))
-            case FunctionCall(call_id=str(call_id)) if call_id in answered:
-                called.add(call_id)
-                _add_call(messages, ToolCall(call_id, item.name, item.arguments))
-            case FunctionCallOutput(call_id=call_id) if call_id in called:
-                messages.append(PromptMessage(role="tool", text=item.output, call_id=call_id))
-            case _:
-                pass
+    for is_call, group in itertools.groupby(items, lambda item: isinstance(item, FunctionCall)):
+        if is_call:
+            _add_calls(messages, group, outputs)
+        else:
+            messages.extend(said for item in group if isinstance(item, Message) and (said := _said(item)).text)
     return tuple(messages)
 
 
@@ -235,12 +230,22 @@ def part_text(part: Part) -> str:
             return ""
 
 
-def _add_call(messages: list[PromptMessage], call: ToolCall) -> None:
-    """Add a call to the assistant message that ends the prompt, or begin one."""
-    if messages and messages[-1].role == "assistant":
-        messages[-1] = msgspec.structs.replace(messages[-1], calls=(*messages[-1].calls, call))
-    else:
-        messages.append(PromptMessage(role="assistant", calls=(call,)))
+def _said(item: Message) -> PromptMessage:
+    return PromptMessage(role=item.role, text=" ".join(filter(None, map(part_text, item.content))))
+
+
+def _add_calls(messages: list[PromptMessage], group: Iterable[Item], outputs: dict[str, str]) -> None:
+    """Add the answered calls of a group to the assistant message that ends the prompt, and the answers after it."""
+    calls = tuple(
+        ToolCall(call.call_id, call.name, call.arguments)
+        for call in group
+        if isinstance(call, FunctionCall) and isinstance(call.call_id, str) and call.call_id in outputs
+    )
+    if not calls:
+        return
+    said = messages.pop().text if messages and messages[-1].role == "assistant" else ""
+    messages.append(PromptMessage(role="assistant", text=said, calls=calls))
+    messages.extend(PromptMessage(role="tool", text=outputs[call.call_id], call_id=call.call_id) for call in calls)
 
 
 def _spoken(item: Message) -> bool:
