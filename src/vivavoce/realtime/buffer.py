@@ -30,10 +30,11 @@ class InputBuffer:
         """Add sound at the end."""
         self._sound += audio
 
-    def take(self, start_ms: float) -> bytes:
-        """Return everything from a moment on and leave the buffer empty."""
-        audio = bytes(self._sound[self._offset(start_ms) :])
-        self.drop_before(self.end_ms)
+    def take(self, start_ms: float, end_ms: float | None = None) -> bytes:
+        """Return the sound between two moments, or from one on, and keep only what came later."""
+        end_ms = self.end_ms if end_ms is None else end_ms
+        audio = bytes(self._sound[self._offset(start_ms) : self._offset(end_ms)])
+        self.drop_before(end_ms)
         return audio
 
     def drop_before(self, ms: float) -> None:
@@ -44,9 +45,8 @@ class InputBuffer:
 
     def change_rate(self, bytes_per_second: int) -> None:
         """Go on in another format; what is kept of the old one is forgotten."""
-        if bytes_per_second != self._rate:
-            self.drop_before(self.end_ms)
-            self._rate = bytes_per_second
+        self.drop_before(self.end_ms)
+        self._rate = bytes_per_second
 
     def _offset(self, ms: float) -> int:
         samples = round(max(ms - self._dropped_ms, 0.0) * self._rate / 2000)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, assert_never
 
 import msgspec
 from msgspec import UNSET, UnsetType
-from msgspec.structs import force_setattr, replace
+from msgspec.structs import replace
 
 from vivavoce.realtime.answer import Answer
 from vivavoce.realtime.buffer import InputBuffer
@@ -78,6 +78,7 @@ from vivavoce.realtime.facts import (
     Unheard,
 )
 from vivavoce.realtime.values import (
+    AudioFormat,
     ErrorDetail,
     FunctionCall,
     FunctionChoice,
@@ -141,6 +142,8 @@ class _Turn:
 
     item_id: str
     start_ms: int
+    verdict: Heard | Unheard | None = None
+    """What the recogniser ended with before the turn did."""
 
 
 @dataclass
@@ -149,10 +152,8 @@ class _Open:
 
     answer: Answer
     generate: Generate
-    items: tuple[str, ...]
-    """What it answers: ids of the conversation at its creation."""
-    extra: tuple[Item, ...] | None
-    """What it answers instead, where the client gave the input itself."""
+    input: tuple[Item, ...]
+    """What it answers; references are followed when it begins."""
     awaited: set[str] = field(default_factory=set)
     """Spoken items that must be transcribed first."""
 
@@ -267,11 +268,16 @@ class ServerSession:
 
     def _stamped(self, outputs: Outputs) -> list[Output]:
         """Run the outputs to their end and give each event its id."""
-        done = list(outputs)
-        for output in done:
-            if isinstance(output, ServerEvent):
-                force_setattr(output, "event_id", self._mint("event"))
-        return done
+        return [
+            replace(output, event_id=self._mint("event")) if isinstance(output, ServerEvent) else output
+            for output in outputs
+        ]
+
+    def _new_id(self, kind: str) -> str:
+        """Return an identifier that no client has chosen for an item."""
+        while (new := self._mint(kind)) in self.conversation:
+            pass
+        return new
 
     # Settings --------------------------------------------------------------------------------------------------------
 
@@ -286,8 +292,10 @@ class ServerSession:
         if self._spoke and new.audio.output.voice != self.session.audio.output.voice:
             message = "The voice cannot be changed once the session has spoken; open a new session for another voice."
             raise ProtocolError("cannot_update_voice", message, param="session.audio.output.voice")
+        sound, old = new.audio.input.format, self.session.audio.input.format
+        if (type(sound), sound.rate) != (type(old), old.rate):
+            self._buffer.change_rate(sound.bytes_per_second)
         self.session = new
-        self._buffer.change_rate(new.audio.input.format.bytes_per_second)
         yield SessionUpdated(session=new)
 
     # The user's sound ------------------------------------------------------------------------------------------------
@@ -301,9 +309,10 @@ class ServerSession:
         if self._buffer.length_ms > MAX_BUFFER_MS:
             message = "More than ten minutes of audio wait to be committed; commit or clear the buffer."
             raise ProtocolError("input_audio_buffer_full", message)
-        self._buffer.append(event.audio)
         if self._turn is None and (padding := self._padding_ms()) is not None:
+            # Only what came earlier: nobody has looked for speech in this sound yet.
             self._buffer.drop_before(self._buffer.end_ms - padding - KEPT_BEFORE_SPEECH_MS)
+        self._buffer.append(event.audio)
         return iter(())
 
     def _padding_ms(self) -> int | None:
@@ -320,11 +329,12 @@ class ServerSession:
         if self._turn is not None:
             return
         start_ms = round(max(fact.ms - (self._padding_ms() or 0), self._buffer.start_ms))
-        self._turn = _Turn(self._mint("item"), start_ms)
+        self._turn = _Turn(self._new_id("item"), start_ms)
         yield SpeechStarted(item_id=self._turn.item_id, audio_start_ms=start_ms)
         yield Listen(self._turn.item_id, start_ms)
         detection = self.session.audio.input.turn_detection
         if detection is not None and detection.interrupt_response and self._current is not None:
+            self._owed = None
             yield from self._cancel(self._current, "turn_detected")
 
     def _stopped(self, fact: Stopped) -> Outputs:
@@ -332,14 +342,15 @@ class ServerSession:
             return
         turn, self._turn = self._turn, None
         yield SpeechStopped(item_id=turn.item_id, audio_end_ms=fact.ms)
-        yield from self._commit(turn.item_id, self._buffer.take(turn.start_ms))
+        yield from self._commit(turn.item_id, self._buffer.take(turn.start_ms, fact.ms))
         detection = self.session.audio.input.turn_detection
-        if detection is None or not detection.create_response:
-            return
-        if self._current is None:
-            yield from self._respond(ResponseParams(), turn.item_id)
-        else:
-            self._owed = turn.item_id
+        if detection is not None and detection.create_response:
+            if self._current is None:
+                yield from self._respond(ResponseParams(), turn.item_id)
+            else:
+                self._owed = turn.item_id
+        if turn.verdict is not None:
+            yield from self._fact(turn.verdict, 0.0)
 
     def _client_commit(self) -> Outputs:
         turn = self._turn
@@ -353,7 +364,9 @@ class ServerSession:
             )
             raise ProtocolError("input_audio_buffer_commit_empty", message)
         self._turn = None
-        return self._commit(turn.item_id if turn else self._mint("item"), self._buffer.take(start_ms))
+        yield from self._commit(turn.item_id if turn else self._new_id("item"), self._buffer.take(start_ms))
+        if turn is not None and turn.verdict is not None:
+            yield from self._fact(turn.verdict, 0.0)
 
     def _commit(self, item_id: str, audio: bytes) -> Outputs:
         sound = self.session.audio.input.format
@@ -381,8 +394,11 @@ class ServerSession:
 
     def _heard(self, fact: Heard) -> Outputs:
         if not fact.final:
-            if self.session.vivavoce is not UNSET and self.session.vivavoce.partials:
+            wanted = self.session.vivavoce is not UNSET and self.session.vivavoce.partials
+            if wanted and (fact.item_id == self.speaking or fact.item_id in self._awaited):
                 yield InputTranscriptPartial(item_id=fact.item_id, transcript=fact.text)
+            return
+        if self._too_soon_or_late(fact):
             return
         entry = self.conversation.get(fact.item_id)
         if entry is not None and isinstance(entry.item, Message):
@@ -399,10 +415,18 @@ class ServerSession:
         yield from self._transcribed(fact.item_id, None)
 
     def _unheard(self, fact: Unheard) -> Outputs:
+        if self._too_soon_or_late(fact):
+            return
         if fact.item_id in self.conversation and self.session.audio.input.transcription is not None:
             error = {"type": "server_error", "code": fact.code, "message": fact.message}
             yield TranscriptionFailed(item_id=fact.item_id, error=error)
         yield from self._transcribed(fact.item_id, (fact.code, fact.message))
+
+    def _too_soon_or_late(self, fact: Heard | Unheard) -> bool:
+        """Put off a verdict on speech that is still going on, and tell whether this one does not count now."""
+        if self._turn is not None and fact.item_id == self._turn.item_id:
+            self._turn.verdict = fact
+        return fact.item_id not in self._awaited
 
     def _transcribed(self, item_id: str, error: tuple[str, str] | None) -> Outputs:
         """Let the responses go on that waited for this item."""
@@ -425,7 +449,9 @@ class ServerSession:
                 "invalid_value", "An item_reference is not an item of a conversation.", param="item.type"
             )
         self.conversation.check_place(item, after)
-        item_id = item.id if isinstance(item.id, str) else self._mint("item")
+        if item.id == self.speaking:
+            raise ProtocolError("invalid_value", f"The id '{item.id}' is that of the user's turn.", param="item.id")
+        item_id = item.id if isinstance(item.id, str) else self._new_id("item")
         item = replace(item, id=item_id, status="completed")
         if isinstance(item, FunctionCall) and item.call_id is UNSET:
             item = replace(item, call_id=self._mint("call"))
@@ -469,10 +495,10 @@ class ServerSession:
                 "Wait until the response is finished before creating a new one."
             )
             raise ProtocolError("conversation_already_has_active_response", message)
-        _check_modalities(
-            _given(params.output_modalities, self.session.output_modalities), "response.output_modalities"
-        )
-        self._resolve(params)
+        modalities = _given(params.output_modalities, self.session.output_modalities)
+        _check_modalities(modalities, "response.output_modalities")
+        _check_format(_voice(params, self.session).format, "response.audio.output.format")
+        self._check_references(_given(params.input, ()))
         return self._respond(params, None)
 
     def _respond(self, params: ResponseParams, item_id: str | None) -> Outputs:
@@ -499,8 +525,8 @@ class ServerSession:
             metadata=_given(params.metadata, None),
         )
         sound = voice.format if voice.format is not UNSET else session.audio.output.format
-        answer = Answer(response, self.conversation if in_conversation else None, self._mint, sound.bytes_per_second)
-        items = tuple(entry.id for entry in self.conversation)
+        answer = Answer(response, self.conversation if in_conversation else None, self._new_id, sound.bytes_per_second)
+        given = _given(params.input, tuple(ItemReference(id=entry.id) for entry in self.conversation))
         generate = Generate(
             response_id=response.id,
             prompt=self._prompt(params),
@@ -510,29 +536,25 @@ class ServerSession:
             format=sound,
             item_id=item_id,
         )
-        extra = self._resolve(params)
-        awaited = self._awaited.intersection(items if extra is None else (str(item.id) for item in extra))
-        return _Open(answer, generate, items, extra, awaited)
+        return _Open(answer, generate, given, self._awaited.intersection(_references(given)))
 
-    def _resolve(self, params: ResponseParams) -> tuple[Item, ...] | None:
-        """Return the input that a client gave, references followed, or None for the conversation.
+    def _check_references(self, items: tuple[Item, ...]) -> None:
+        """Refuse a reference that leads nowhere.
 
         Raises:
-            ProtocolError: a reference leads nowhere.
+            ProtocolError: likewise.
         """
-        if params.input is UNSET or params.input is None:
-            return None
-        items: list[Item] = []
-        for item in params.input:
-            if isinstance(item, ItemReference):
-                entry = self.conversation.get(str(item.id))
-                if entry is None:
-                    message = f"There is no item '{item.id}' to refer to."
-                    raise ProtocolError("invalid_value", message, param="response.input")
-                items.append(entry.item)
-            else:
-                items.append(item)
-        return tuple(items)
+        for item_id in _references(items):
+            if item_id not in self.conversation:
+                message = f"There is no item '{item_id}' to refer to."
+                raise ProtocolError("invalid_value", message, param="response.input")
+
+    def _followed(self, item: Item) -> Item | None:
+        """Return what an item of an input stands for now, None where it is deleted."""
+        if not isinstance(item, ItemReference):
+            return item
+        entry = self.conversation.get(str(item.id))
+        return entry.item if entry else None
 
     def _prompt(self, params: ResponseParams) -> Prompt:
         """Return the prompt but for its messages, which may still have to be transcribed."""
@@ -561,8 +583,7 @@ class ServerSession:
         if turn is not None and isinstance(turn.item, Message) and not any(map(part_text, turn.item.content)):
             yield from self._finish(Finished(response_id=generate.response_id))
             return
-        entries = (self.conversation.get(item_id) for item_id in waiting.items)
-        items = waiting.extra if waiting.extra is not None else tuple(entry.item for entry in entries if entry)
+        items = tuple(item for item in map(self._followed, waiting.input) if item is not None)
         yield replace(generate, prompt=replace(generate.prompt, messages=prompt_messages(items)))
 
     def _answered(self, fact: Said | Spoke | Called | Finished) -> Outputs:
@@ -616,9 +637,8 @@ class ServerSession:
 
     def _usage(self, fact: Finished, waiting: _Open) -> Usage:
         """Count tokens: the model's for text, one for 100 ms of the user's sound and for 50 ms of ours."""
-        entries = (self.conversation.get(item_id) for item_id in waiting.items)
-        heard_ms = sum(entry.audio_ms for entry in entries if entry and _by_user(entry.item))
-        audio_in = 0 if waiting.extra is not None else round(heard_ms / 100)
+        entries = map(self.conversation.get, _references(waiting.input))
+        audio_in = round(sum(entry.audio_ms for entry in entries if entry and _by_user(entry.item)) / 100)
         audio_out = round(waiting.answer.audio_ms / 50)
         return Usage(
             total_tokens=fact.input_tokens + audio_in + fact.output_tokens + audio_out,
@@ -631,7 +651,8 @@ class ServerSession:
         )
 
     def _timed(self, fact: Timed) -> Outputs:
-        if self.session.vivavoce is not UNSET and self.session.vivavoce.timings:
+        wanted = self.session.vivavoce is not UNSET and self.session.vivavoce.timings
+        if wanted and fact.timings.response_id in self._open:
             yield fact.timings
 
     # Time ------------------------------------------------------------------------------------------------------------
@@ -690,17 +711,25 @@ def _without_audio(item: Item) -> Item:
     )
 
 
+def _references(items: tuple[Item, ...]) -> Iterator[str]:
+    return (str(item.id) for item in items if isinstance(item, ItemReference))
+
+
 def _by_user(item: Item) -> bool:
     return isinstance(item, Message) and item.role == "user"
 
 
 def _check_settings(session: Session) -> None:
     _check_modalities(session.output_modalities, "session.output_modalities")
-    for side, sound in (("input", session.audio.input.format), ("output", session.audio.output.format)):
-        if isinstance(sound, Pcm) and sound.rate != GA_PCM_RATE:
-            code = "integer_below_min_value" if sound.rate < GA_PCM_RATE else "integer_above_max_value"
-            message = f"Invalid 'session.audio.{side}.format.rate': expected {GA_PCM_RATE}, got {sound.rate}."
-            raise ProtocolError(code, message, param=f"session.audio.{side}.format.rate")
+    _check_format(session.audio.input.format, "session.audio.input.format")
+    _check_format(session.audio.output.format, "session.audio.output.format")
+
+
+def _check_format(sound: AudioFormat | UnsetType, param: str) -> None:
+    if isinstance(sound, Pcm) and sound.rate != GA_PCM_RATE:
+        code = "integer_below_min_value" if sound.rate < GA_PCM_RATE else "integer_above_max_value"
+        message = f"Invalid '{param}.rate': expected {GA_PCM_RATE}, got {sound.rate}."
+        raise ProtocolError(code, message, param=f"{param}.rate")
 
 
 def _check_modalities(modalities: tuple[Modality, ...], param: str) -> None:
