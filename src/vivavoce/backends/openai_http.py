@@ -254,11 +254,12 @@ def find_key(host: str, variable: str) -> str:
     """Return the key for a host from the environment, or nothing.
 
     Args:
-        host: to which the key will be sent; Yandex never gets the key of OpenAI, nor the other way round.
+        host: to which the key will be sent; only the maker of a key gets it without being named.
         variable: the one that is looked at first.
     """
-    general = "YANDEX_CLOUD_API_KEY" if _is_yandex(host) else "OPENAI_API_KEY"
-    return os.environ.get(variable) or os.environ.get(general, "")
+    owners = {"yandex.net": "YANDEX_CLOUD_API_KEY", "openai.com": "OPENAI_API_KEY"}
+    owner = next((name for domain, name in owners.items() if host == domain or host.endswith(f".{domain}")), "")
+    return os.environ.get(variable) or os.environ.get(owner, "")
 
 
 def message_of(body: bytes) -> str:

@@ -53,6 +53,8 @@ def test_the_own_variable_comes_before_the_general_one(monkeypatch):
     monkeypatch.delenv("VIVAVOCE_LLM_KEY", raising=False)
     assert find_key("api.openai.com", "VIVAVOCE_LLM_KEY") == "general"
     assert find_key("ai.api.cloud.yandex.net", "VIVAVOCE_LLM_KEY") == "yandex"
+    assert not find_key("localhost", "VIVAVOCE_LLM_KEY")
+    assert not find_key("notopenai.com", "VIVAVOCE_LLM_KEY")
     monkeypatch.setenv("VIVAVOCE_LLM_KEY", "own")
     assert find_key("ai.api.cloud.yandex.net", "VIVAVOCE_LLM_KEY") == "own"
 
