@@ -53,6 +53,11 @@ class Moonshine:
         self._model: _Model | None = None
         self._loading = threading.Lock()
 
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """The models that it needs from the store."""
+        return (self._name,)
+
     def transcribe(
         self, audio: AsyncIterable[Samples], *, language: str | None = None, prompt: str | None = None
     ) -> AsyncGenerator[Heard, None]:
