@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.abc
+import os
+import sys
+import threading
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import numpy as np
@@ -215,6 +219,69 @@ async def test_a_device_that_vanishes_while_talking_is_reported(doomed: Pulse, h
             with pytest.raises(DeviceError, match=r"The microphone 'cable end' is gone: connect it again"):
                 await listen(microphone)
         assert speaker.idle()
+
+
+async def test_a_driver_that_never_returns_holds_nobody_up(pulse: Pulse, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stuck:
+        def __init__(self) -> None:
+            self.release, self.closed = threading.Event(), threading.Event()
+
+        def close(self) -> None:
+            self.release.wait(10)
+            self.closed.set()
+
+    monkeypatch.setattr(devices, "CLOSING_S", 0.05)
+    monkeypatch.setattr(devices._portaudio(), "_initialized", 1)
+    stuck = Stuck()
+    try:
+        await devices._close(stuck)
+        assert not stuck.closed.is_set()
+        assert not devices._portaudio()._initialized, "sounddevice would hang when the process exits"
+        with pytest.raises(DeviceError, match="The sound system does not respond: end this program"):
+            async with SoundSpeaker("cable"):
+                pass
+    finally:
+        stuck.release.set()
+    await anyio.to_thread.run_sync(stuck.closed.wait, 10)
+
+
+def test_what_native_libraries_write_does_not_reach_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    with devices.quiet_stderr():
+        with devices.quiet_stderr():
+            os.write(2, b"ALSA lib")
+        os.write(2, b"PortAudio")
+    os.write(2, b"ours")
+    assert capfd.readouterr().err == "ours"
+
+
+async def test_opening_and_closing_is_silent(pulse: Pulse, capfd: pytest.CaptureFixture[str]) -> None:
+    async with SoundMicrophone("cable end") as microphone, SoundSpeaker("cable") as speaker:
+        assert (microphone.name, speaker.name) == ("cable end", "cable")
+        await speaker.play("item", tone(0.1))
+        await until_idle(speaker)
+    with pytest.raises(DeviceError):
+        async with SoundSpeaker("nowhere"):
+            pass
+    assert capfd.readouterr().err == ""
+
+
+def test_without_portaudio_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """sounddevice raises OSError where the library is missing; a module that is not there stands for that."""
+
+    class Missing(importlib.abc.MetaPathFinder):
+        def find_spec(self, name: str, path: Any, target: Any = None) -> None:
+            if name == "sounddevice":
+                raise OSError("PortAudio library not found")
+
+    monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Missing(), *sys.meta_path])
+    devices._portaudio.cache_clear()
+    try:
+        with pytest.raises(DeviceError, match=r"sudo apt-get install libportaudio2"):
+            devices.list_devices()
+        assert not devices.has_devices()
+    finally:
+        devices._portaudio.cache_clear()
 
 
 async def test_devices_are_listed(pulse: Pulse) -> None:

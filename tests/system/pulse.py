@@ -21,6 +21,7 @@ import signal
 import subprocess
 import time
 from contextlib import ExitStack, contextmanager
+from ctypes.util import find_library
 from typing import TYPE_CHECKING
 from unittest import mock
 
@@ -112,6 +113,7 @@ def running(folder: Path) -> Iterator[Pulse]:
     Skips the test where PulseAudio is not installed, except in CI, which installs it.
     """
     missing = [name for name in ("pulseaudio", "pactl", "parec") if shutil.which(name) is None]
+    missing += [name for name in ("portaudio", "asound") if find_library(name) is None]
     if missing and "CI" not in os.environ:
         pytest.skip(f"{', '.join(missing)} missing: sudo apt-get install {PACKAGES}")
     pulse = Pulse(folder)

@@ -116,7 +116,7 @@ def refresh_devices() -> None:
         DeviceError: PortAudio is not installed.
     """
     portaudio = _portaudio()
-    with _portaudio_lock, quiet_stderr():
+    with _alone():
         portaudio._terminate()  # noqa: SLF001 - PortAudio has no other way
         portaudio._initialize()  # noqa: SLF001
 
@@ -209,6 +209,18 @@ def quiet_stderr() -> Iterator[None]:
                 os.close(_Stderr.saved)
 
 
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Call PortAudio from one thread at a time, without the noise of its drivers."""
+    if not _portaudio_lock.acquire(timeout=2 * CLOSING_S):
+        raise DeviceError("The sound system does not respond: end this program and start it again.")
+    try:
+        with quiet_stderr():
+            yield
+    finally:
+        _portaudio_lock.release()
+
+
 class _Bell:
     """Wakes the event loop from the audio thread without blocking it."""
 
@@ -261,7 +273,7 @@ class _SoundDevice:
 
     def _open(self) -> Any:
         portaudio = _portaudio()
-        with _portaudio_lock, quiet_stderr():
+        with _alone():
             self.device = find_device(self._choice, self.direction)
             self.device_rate, channels = self._settle(portaudio)
             try:
@@ -335,14 +347,17 @@ async def _close(stream: Any) -> None:
     closed = _Bell()
 
     def close() -> None:
-        with _portaudio_lock, quiet_stderr():
+        with contextlib.suppress(DeviceError), _alone():
             stream.close()
         closed.ring()
 
     threading.Thread(target=close, daemon=True, name="close sound device").start()
-    with anyio.move_on_after(CLOSING_S, shield=True):
+    with anyio.move_on_after(CLOSING_S, shield=True) as limit:
         await closed.wait()
     closed.close()
+    if limit.cancelled_caught:
+        # When the process exits, sounddevice would wait for the driver again.
+        _portaudio()._initialized = 0  # noqa: SLF001
 
 
 class SoundMicrophone(_SoundDevice):
