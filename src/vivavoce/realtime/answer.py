@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 MS_PER_CHARACTER = 60
 """Of ordinary speech."""
 
+
 class Mint(Protocol):
     """Makes identifiers."""
 

@@ -6,11 +6,13 @@ runs the calls of a response and asks for the next one when all have returned.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
-from msgspec.structs import force_setattr
+from msgspec import UNSET
+from msgspec.structs import replace
 
 from vivavoce.realtime import events as wire
 from vivavoce.realtime.values import (
@@ -18,7 +20,6 @@ from vivavoce.realtime.values import (
     FunctionCallOutput,
     InputText,
     Message,
-    Pcm,
 )
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from vivavoce.realtime.answer import Mint
 
 State: TypeAlias = Literal["connecting", "listening", "hearing you", "thinking", "speaking"]
+
+
+HUSHED = 64
+"""Interrupted responses and items that are remembered, in case something of them comes late."""
 
 
 class Happened(msgspec.Struct, frozen=True, tag=True):
@@ -127,12 +132,13 @@ Outputs: TypeAlias = "Iterator[Output]"
 
 
 @dataclass
-class _Playing:
-    """An answer that is being heard."""
+class _Words:
+    """What an item says so far."""
 
-    item_id: str
-    sent_ms: float = 0.0
-    heard_ms: int = 0
+    told_by: type
+    """The kind of event that brings them; some servers send the same words as another kind, too."""
+    text: str = ""
+    whole: bool = False
 
 
 @dataclass
@@ -158,13 +164,20 @@ class ClientSession:
         self._mint = mint
         self._ready = False
         self._speech_open = False
+        self._interruptible = True
         self._active: str | None = None
-        self._hushed: set[str] = set()
-        self._playing: _Playing | None = None
-        self._calls: dict[str, _Calls] = {}
+        """The response that is open, empty for one that was asked for and is not created yet."""
+        self._asked = ""
+        """The event that asked for a response last."""
         self._owed = False
-        self._text: dict[str, str] = {}
-        self._output_rate = 48_000
+        """Whether to ask for a response when the one that is open is done."""
+        self._hushed: deque[str] = deque(maxlen=HUSHED)
+        """Responses and items that were interrupted lately: what still comes of them is late."""
+        self._playing: dict[str, int] = {}
+        """Items whose sound is queued or being heard, in this order, and how many milliseconds were heard of each."""
+        self._all_played = False
+        self._calls: dict[str, _Calls] = {}
+        self._words: dict[str, _Words] = {}
 
     @property
     def state(self) -> State:
@@ -173,9 +186,9 @@ class ClientSession:
             return "connecting"
         if self._speech_open:
             return "hearing you"
-        if self._playing is not None:
+        if self._playing:
             return "speaking"
-        return "thinking" if self._active or self._owed or self._calls else "listening"
+        return "thinking" if self.answering or self._owed or self._calls else "listening"
 
     @property
     def answering(self) -> bool:
@@ -184,8 +197,8 @@ class ClientSession:
 
     @property
     def playing_item(self) -> str | None:
-        """Return the item that is being heard, or None."""
-        return self._playing.item_id if self._playing else None
+        """Return the item that is being heard or will be heard last, or None."""
+        return next(reversed(self._playing), None)
 
     @property
     def quiet(self) -> bool:
@@ -194,11 +207,16 @@ class ClientSession:
 
     def step(self, happened: Input) -> list[Output]:
         """Take one thing that happened and return what to send and do, in order."""
-        outputs = list(self._server(happened) if isinstance(happened, wire.ServerEvent) else self._person(happened))
-        for output in outputs:
-            if isinstance(output, wire.ClientEvent) and not isinstance(output, wire.InputAudioBufferAppend):
-                force_setattr(output, "event_id", self._mint("event"))
-        return outputs
+        outputs = self._server(happened) if isinstance(happened, wire.ServerEvent) else self._person(happened)
+        return [self._stamped(output) for output in outputs]
+
+    def _stamped(self, output: Output) -> Output:
+        if not isinstance(output, wire.ClientEvent) or isinstance(output, wire.InputAudioBufferAppend):
+            return output
+        event = replace(output, event_id=self._mint("event"))
+        if isinstance(event, wire.ResponseCreate):
+            self._asked = str(event.event_id)
+        return event
 
     # The person ------------------------------------------------------------------------------------------------------
 
@@ -213,20 +231,28 @@ class ClientSession:
             case Typed():
                 yield from self._typed(happened)
             case Interrupted():
+                self._owed = False
                 yield from self._interrupt(cancel=True)
             case TurnTaken():
+                yield from self._interrupt(cancel=True)
                 yield wire.InputAudioBufferCommit()
                 yield from self._ask()
             case wire.Unknown():
                 pass
 
     def _played(self, played: Played) -> None:
-        playing = self._playing
-        if playing is None or played.item_id != playing.item_id:
+        if played.item_id not in self._playing:
             return
-        playing.heard_ms = max(playing.heard_ms, played.ms)
-        if played.all_played and self._active is None:
-            self._playing = None
+        while (first := next(iter(self._playing))) != played.item_id:
+            del self._playing[first]
+        self._playing[first] = max(self._playing[first], played.ms)
+        self._all_played = played.all_played and len(self._playing) == 1
+        self._rest()
+
+    def _rest(self) -> None:
+        """Stop speaking when everything was heard and nothing more will come."""
+        if self._all_played and self._active is None:
+            self._playing.clear()
 
     def _typed(self, typed: Typed) -> Outputs:
         yield from self._interrupt(cancel=True)
@@ -235,18 +261,20 @@ class ClientSession:
         yield from self._ask()
 
     def _returned(self, returned: Returned) -> Outputs:
+        calls = next((calls for calls in self._calls.values() if returned.call_id in calls.running), None)
+        if calls is None:
+            return
+        calls.running.remove(returned.call_id)
         output = FunctionCallOutput(id=self._mint("item"), call_id=returned.call_id, output=returned.output)
         yield wire.ConversationItemCreate(item=output)
-        for calls in self._calls.values():
-            calls.running.discard(returned.call_id)
         yield from self._go_on()
 
     def _go_on(self) -> Outputs:
-        """Ask for the next response when every call of a finished one has returned."""
+        """Ask for the next response when every call of a finished one has returned, unless it was interrupted."""
         finished = [key for key, calls in self._calls.items() if calls.done and not calls.running]
         for key in finished:
             del self._calls[key]
-        if finished:
+        if any(key not in self._hushed for key in finished):
             yield from self._ask()
 
     def _ask(self) -> Outputs:
@@ -258,16 +286,24 @@ class ClientSession:
 
     def _interrupt(self, *, cancel: bool) -> Outputs:
         """Fall silent, and tell the server what was heard."""
-        if cancel and self._active:
-            yield wire.ResponseCancel(response_id=self._active)
-        playing, self._playing = self._playing, None
-        if playing is None:
-            return
-        self._hushed.add(playing.item_id)
-        yield Hush()
-        yield wire.ConversationItemTruncate(item_id=playing.item_id, content_index=0, audio_end_ms=playing.heard_ms)
-        said = self._text.get(playing.item_id, "")
-        yield Show(role="assistant", item_id=playing.item_id, text=said, final=True, cut=True)
+        active = self._active or self._asked
+        if self.answering and active not in self._hushed and (cancel or self._active):
+            self._hushed.append(active)
+            if cancel:
+                yield wire.ResponseCancel(response_id=self._active or UNSET)
+        playing, self._playing = self._playing, {}
+        if playing:
+            yield Hush()
+        for item_id, heard_ms in playing.items():
+            yield from self._cut(item_id, heard_ms)
+        for item_id, words in self._words.items():
+            if item_id in playing or not words.whole:
+                yield Show(role="assistant", item_id=item_id, text=words.text, final=True, cut=True)
+        self._words.clear()
+
+    def _cut(self, item_id: str, heard_ms: int) -> Outputs:
+        self._hushed.append(item_id)
+        yield wire.ConversationItemTruncate(item_id=item_id, content_index=0, audio_end_ms=heard_ms)
 
     # The server ------------------------------------------------------------------------------------------------------
 
@@ -277,15 +313,16 @@ class ClientSession:
                 yield wire.SessionUpdate(session=self._wanted)
             case wire.SessionUpdated():
                 self._ready = True
-                if isinstance(event.session.audio.output.format, Pcm):
-                    self._output_rate = event.session.audio.output.format.bytes_per_second
+                detection = event.session.audio.input.turn_detection
+                self._interruptible = detection is None or detection.interrupt_response
             case wire.SpeechStarted():
                 self._speech_open = True
-                yield from self._interrupt(cancel=False)
-            case wire.SpeechStopped():
+                if self._interruptible:
+                    yield from self._interrupt(cancel=False)
+            case wire.SpeechStopped() | wire.InputAudioBufferCommitted() | wire.InputAudioBufferCleared():
                 self._speech_open = False
             case wire.ResponseCreated():
-                self._active = event.response.id
+                self._response_created(event)
             case wire.ResponseDone():
                 yield from self._response_done(event)
             case wire.OutputAudioDelta():
@@ -293,19 +330,18 @@ class ClientSession:
             case wire.OutputItemDone(item=FunctionCall()):
                 yield from self._call(event)
             case wire.OutputItemDone(item=Message()):
-                yield from self._said_all(str(event.item.id))
+                yield from self._said_all(event)
             case wire.Error():
                 yield from self._error(event)
             case wire.ResponseTimings():
                 yield Report(event)
             case _:
-                yield from self._words(event)
+                yield from self._told(event)
 
-    def _words(self, event: wire.AnyServerEvent) -> Outputs:
+    def _told(self, event: wire.AnyServerEvent) -> Outputs:
         match event:
             case wire.OutputAudioTranscriptDelta() | wire.OutputTextDelta():
-                text = self._text[event.item_id] = self._text.get(event.item_id, "") + event.delta
-                yield Show(role="assistant", item_id=event.item_id, text=text)
+                yield from self._says(event)
             case wire.InputTranscriptPartial():
                 yield Show(role="user", item_id=event.item_id, text=event.transcript)
             case wire.TranscriptionCompleted():
@@ -316,21 +352,43 @@ class ClientSession:
             case _:
                 pass
 
-    def _sound(self, event: wire.OutputAudioDelta) -> Outputs:
-        if event.item_id in self._hushed:
-            return
-        if self._playing is None or self._playing.item_id != event.item_id:
-            self._playing = _Playing(event.item_id)
-        self._playing.sent_ms += len(event.delta) * 1000 / self._output_rate
-        yield Play(event.item_id, event.delta)
+    def _response_created(self, event: wire.ResponseCreated) -> None:
+        if self._active == "" and self._asked in self._hushed:
+            self._hushed.append(event.response.id)
+        self._active = event.response.id
+        self._words = {item_id: words for item_id, words in self._words.items() if item_id in self._playing}
 
-    def _said_all(self, item_id: str) -> Outputs:
-        if item_id not in self._hushed and (text := self._text.get(item_id)):
-            yield Show(role="assistant", item_id=item_id, text=text, final=True)
+    def _late(self, event: wire.ResponseItemEvent | wire.OutputItemDone) -> bool:
+        item_id = event.item.id if isinstance(event, wire.OutputItemDone) else event.item_id
+        return event.response_id in self._hushed or item_id in self._hushed
+
+    def _sound(self, event: wire.OutputAudioDelta) -> Outputs:
+        if not self._late(event):
+            self._playing.setdefault(event.item_id, 0)
+            self._all_played = False
+            yield Play(event.item_id, event.delta)
+        elif event.item_id not in self._hushed:
+            yield from self._cut(event.item_id, 0)
+
+    def _says(self, event: wire.OutputAudioTranscriptDelta | wire.OutputTextDelta) -> Outputs:
+        if self._late(event):
+            return
+        words = self._words.setdefault(event.item_id, _Words(type(event)))
+        if words.told_by is type(event):
+            words.text += event.delta
+            yield Show(role="assistant", item_id=event.item_id, text=words.text)
+
+    def _said_all(self, event: wire.OutputItemDone) -> Outputs:
+        item_id = str(event.item.id)
+        if not self._late(event) and (words := self._words.get(item_id)):
+            words.whole = True
+            yield Show(role="assistant", item_id=item_id, text=words.text, final=True)
 
     def _call(self, event: wire.OutputItemDone) -> Outputs:
         item = event.item
-        if isinstance(item, FunctionCall) and isinstance(item.call_id, str) and item.status != "incomplete":
+        if self._late(event) or not isinstance(item, FunctionCall) or item.status == "incomplete":
+            return
+        if isinstance(item.call_id, str):
             self._calls.setdefault(event.response_id, _Calls()).running.add(item.call_id)
             yield Run(item.call_id, item.name, item.arguments)
 
@@ -338,6 +396,7 @@ class ClientSession:
         response = event.response
         if self._active == response.id:
             self._active = None
+            self._rest()
         details = response.status_details
         if response.status == "failed" and details is not None and isinstance(details.error, msgspec.Struct):
             yield Warn(details.error.code or details.error.type, details.error.message)
@@ -352,6 +411,10 @@ class ClientSession:
             self._wanted = {name: value for name, value in self._wanted.items() if name != "vivavoce"}
             yield wire.SessionUpdate(session=self._wanted)
             return
-        if self._active == "":
-            self._active = None
-        yield Warn(event.error.code or event.error.type, event.error.message)
+        if event.error.event_id == self._asked or (self._active == "" and not isinstance(event.error.event_id, str)):
+            self._active = self._active or None
+            if self._active and event.error.code == "conversation_already_has_active_response":
+                self._owed = True
+                return
+        if event.error.code != "response_cancel_not_active":
+            yield Warn(event.error.code or event.error.type, event.error.message)
