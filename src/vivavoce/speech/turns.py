@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 Kind: TypeAlias = Literal["started", "paused", "resumed", "stopped"]
 
 HYSTERESIS = 0.15
-"""Speech goes on until the probability falls this far below the threshold."""
+"""Speech goes on until the probability falls this far below the threshold, or to half of it."""
 ONSET_MS = 64
 """Speech shorter than this is a click."""
 PAUSE_MS = 100
@@ -63,7 +63,7 @@ class Turns:
         """Take the next frame's probability of speech and yield what changed."""
         self._now_ms += self._frame_ms
         if self._speaking:
-            yield from self._in_turn(probability >= self.threshold - HYSTERESIS)
+            yield from self._in_turn(probability >= max(self.threshold - HYSTERESIS, self.threshold / 2))
         else:
             yield from self._in_silence(probability >= self.threshold)
 
