@@ -53,7 +53,9 @@ class Utterance:
     """
 
     def __init__(self, rate_in: int, rate_out: int) -> None:
-        self._send, self._receive = anyio.create_memory_object_stream[pcm.Samples](float("inf"))
+        self._chunks: deque[Samples] = deque()
+        self._more = anyio.Event()
+        self._ended = False
         self._resampler = pcm.Resampler(rate_in, rate_out)
         self._held: list[Samples] | None = None
 
@@ -62,12 +64,12 @@ class Utterance:
         if self._held is not None:
             self._held.append(samples)
         elif len(out := self._resampler.feed(samples)):
-            self._send.send_nowait(out)
+            self._put(out)
 
     def pause(self) -> None:
         """The speaker paused."""
         self._held = []
-        self._send.send_nowait(np.zeros(0, np.float32))
+        self._put(np.zeros(0, np.float32))
 
     def resume(self) -> None:
         """The speaker went on."""
@@ -77,12 +79,22 @@ class Utterance:
 
     def end(self) -> None:
         """The utterance is whole."""
-        self._send.close()
+        self._ended = True
+        self._more.set()
 
     async def chunks(self) -> AsyncIterator[Samples]:
-        """Yield the sound as it comes."""
-        async for samples in self._receive:
-            yield samples
+        """Yield the sound as it comes, once."""
+        while True:
+            while self._chunks:
+                yield self._chunks.popleft()
+            if self._ended:
+                return
+            self._more = anyio.Event()
+            await self._more.wait()
+
+    def _put(self, samples: Samples) -> None:
+        self._chunks.append(samples)
+        self._more.set()
 
 
 class Ears:

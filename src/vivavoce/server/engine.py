@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 import anyio
 from anyio import CancelScope, create_memory_object_stream, create_task_group
+from anyio.lowlevel import checkpoint
 
 from vivavoce.ports import BackendError, Call, LinkClosed, Samples, Text, Usage
 from vivavoce.realtime import facts
@@ -106,15 +107,18 @@ class Engine:
         except Exception:
             log.exception("session %s failed", self.session.session.id)
             self._ending = facts.Close(1011, "internal error")
+        self._send.close()
         ending = self._ending or facts.Close(1000, "")
         with CancelScope(shield=True), anyio.move_on_after(5):
             await self._link.close(ending.code, ending.reason)
 
-    def step(self, happened: Input) -> None:
-        """Tell the session what happened and do what it says."""
+    def step(self, happened: Input) -> list[Output]:
+        """Tell the session what happened, do what it says and return that."""
         if self._watch:
             self._watch(happened)
-        self._obey(self.session.step(happened, anyio.current_time()))
+        outputs = self.session.step(happened, anyio.current_time())
+        self._obey(outputs)
+        return outputs
 
     def close(self, code: int, reason: str) -> None:
         """End the session after what is already in the outbox."""
@@ -123,8 +127,8 @@ class Engine:
 
     @property
     def busy(self) -> bool:
-        """Tell whether an answer is being given or a turn is open."""
-        return bool(self._answering) or self._ears.speaking
+        """Tell whether a turn is open, being transcribed or being answered."""
+        return bool(self._answering or self._hearing) or self._ears.speaking
 
     def _obey(self, outputs: list[Output]) -> None:
         for output in outputs:
@@ -139,7 +143,8 @@ class Engine:
         try:
             self._send.send_nowait(event)
         except anyio.WouldBlock:
-            self.close(1008, "The client reads too slowly; open a new session.")
+            self._ending = facts.Close(1008, "The client reads too slowly; open a new session.")
+            self._tasks.cancel_scope.cancel()
         except (anyio.ClosedResourceError, anyio.BrokenResourceError):
             pass
 
@@ -176,10 +181,10 @@ class Engine:
                 continue
             except LinkClosed:
                 return
-            self.step(event)
+            outputs = self.step(event)
             match event:
-                case InputAudioBufferAppend():
-                    self._hear(event.audio)
+                case InputAudioBufferAppend() if not outputs:  # the only answer to sound is that it is refused
+                    await self._hear(event.audio)
                 case SessionUpdate():
                     self._follow_settings()
                 case _:
@@ -205,8 +210,8 @@ class Engine:
 
     # Hearing ---------------------------------------------------------------------------------------------------------
 
-    def _hear(self, audio: bytes) -> None:
-        """Look for turns, unless the client says what a turn is and none is open."""
+    async def _hear(self, audio: bytes) -> None:
+        """Look for turns, unless the client says what a turn is and none is open; others go on during a flood."""
         listening = self.session.session.audio.input.turn_detection is not None or self._ears.speaking
         if not listening:
             return
@@ -215,6 +220,7 @@ class Engine:
                 utterance.feed(frame)
             for edge in edges:
                 self._turn(edge)
+            await checkpoint()
 
     def _turn(self, edge: Edge) -> None:
         utterance = self._utterances.get(self.session.speaking or "")

@@ -66,7 +66,7 @@ class Voice:
     """The voice of one response."""
 
     def __init__(
-        self, tts: TextToSpeech, generate: Generate, tell: Callable[[AnyFact], None], clock: Clock, lead_s: float
+        self, tts: TextToSpeech, generate: Generate, tell: Callable[[AnyFact], object], clock: Clock, lead_s: float
     ) -> None:
         """Get ready.
 
