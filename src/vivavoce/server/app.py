@@ -1,0 +1,169 @@
+"""The server as others see it: its routes, and its life from the open port to the last session."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from typing import TYPE_CHECKING, Final
+
+import anyio
+from anyio import CancelScope, create_task_group
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.routing import Route, WebSocketRoute
+
+from vivavoce.server.listening import listen, tls_context, uvicorn_server
+from vivavoce.server.websocket import WebSocketLink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from socket import socket as Socket  # noqa: N812 - a class
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.websockets import WebSocket
+
+    from vivavoce.server.hub import Hub
+    from vivavoce.server.listening import Server
+
+REALTIME: Final = "/v1/realtime"
+GRACE_S: Final = 20.0
+INDEX: Final = """vivavoce, a Realtime voice server
+
+/v1/realtime  WebSocket: the OpenAI Realtime protocol
+/healthz      200 while the process lives
+/readyz       200 when sessions can be opened, else 503
+"""
+
+log = logging.getLogger("vivavoce.server")
+
+
+def create_app(hub: Hub) -> Starlette:
+    """Return the routes to a hub."""
+
+    async def realtime(websocket: WebSocket) -> None:
+        link = await WebSocketLink.accept(websocket)
+        try:
+            await hub.open(link, websocket.query_params.get("model"))
+        except Exception:
+            log.exception("a session could not be run")
+            await link.close(1011, "internal error")
+
+    async def ready(_: Request) -> Response:
+        return JSONResponse({"status": hub.state}, 200 if hub.state == "ready" else 503)
+
+    return Starlette(
+        routes=[
+            Route("/", _index),
+            Route("/healthz", _health),
+            Route("/readyz", ready),
+            Route(REALTIME, _not_upgraded),
+            WebSocketRoute(REALTIME, realtime),
+            WebSocketRoute("/{path:path}", _no_such_socket),
+        ]
+    )
+
+
+async def _index(_: Request) -> Response:
+    return PlainTextResponse(INDEX)
+
+
+async def _health(_: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+async def _not_upgraded(_: Request) -> Response:
+    message = f"{REALTIME} speaks WebSocket; connect with ws:// or wss://.\n"
+    return PlainTextResponse(message, 426, headers={"Upgrade": "websocket"})
+
+
+async def _no_such_socket(websocket: WebSocket) -> None:
+    await websocket.send_denial_response(PlainTextResponse(f"There is no such endpoint; try {REALTIME}.\n", 404))
+
+
+async def serve(
+    hub: Hub,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    certfile: Path | None = None,
+    keyfile: Path | None = None,
+    allow_remote: bool = False,
+    grace_s: float = GRACE_S,
+    on_listening: Callable[[str], None] | None = None,
+    on_ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve a hub until SIGTERM or SIGINT, or until cancelled; runs on asyncio only.
+
+    The port is open before the hub is warm. The first signal lets the answers be finished that are being given, the
+    second ends at once.
+
+    Args:
+        hub: still cold.
+        host: a name or an address of this machine.
+        port: 0 for any that is free.
+        certfile: certificate chain (PEM), for TLS.
+        keyfile: its key (PEM), where it is not in the same file.
+        allow_remote: listen where other machines can reach it; nothing here asks who calls.
+        grace_s: seconds that answers have to be finished.
+        on_listening: is told the URL when the port is open.
+        on_ready: is told the URL when sessions can be opened.
+
+    Raises:
+        ServeError: it cannot listen.
+        Exception: what an engine raised when it warmed up.
+    """
+    tls = tls_context(certfile, keyfile)
+    sockets = listen(host, port, allow_remote=allow_remote)
+    server = uvicorn_server(create_app(hub), tls)
+    url = _url(host, sockets[0].getsockname()[1], secure=tls is not None)
+    until_first, until_second = CancelScope(), CancelScope()
+    failed: Exception | None = None
+    async with create_task_group() as tasks:
+        tasks.start_soon(_accept, server, sockets)
+        tasks.start_soon(_follow_signals, until_first, until_second)
+        try:
+            with until_first:
+                _tell(on_listening, url)
+                await hub.warm_up()
+                _tell(on_ready, url)
+                await anyio.sleep_forever()
+            with until_second:
+                await hub.drain(grace_s)
+        except Exception as wrong:  # noqa: BLE001 - a task group would bury it in a group
+            failed = wrong
+        finally:
+            await hub.close()
+            server.should_exit = True
+            tasks.cancel_scope.cancel()
+    if failed:
+        raise failed
+
+
+async def _accept(server: Server, sockets: list[Socket]) -> None:
+    """Run uvicorn until it is told to exit: cancelled, it would leave sockets and sessions behind."""
+    with CancelScope(shield=True):
+        await server.serve(sockets)
+
+
+async def _follow_signals(*scopes: CancelScope) -> None:
+    """Cancel one scope a signal, in their order."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+        for scope in scopes:
+            await anext(received)
+            scope.cancel()
+        await anyio.sleep_forever()
+
+
+def _tell(listener: Callable[[str], None] | None, url: str) -> None:
+    if listener is not None:
+        listener(url)
+
+
+def _url(host: str, port: int, *, secure: bool) -> str:
+    where = f"[{host}]" if ":" in host else host
+    return f"{'wss' if secure else 'ws'}://{where}:{port}{REALTIME}"

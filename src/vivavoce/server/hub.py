@@ -1,0 +1,172 @@
+"""All sessions of one process, and what they share: engines, defaults, limits."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+import anyio
+from anyio import CancelScope, create_task_group, move_on_after
+from msgspec.structs import replace
+
+from vivavoce.ports import LinkClosed, Warm
+from vivavoce.realtime.events import AnyClientEvent, AnyServerEvent, Error
+from vivavoce.realtime.server import Ids, ServerSession
+from vivavoce.realtime.values import Audio, AudioInput, ErrorDetail, ServerVad, Session
+from vivavoce.server.engine import Engine, Engines
+
+if TYPE_CHECKING:
+    from vivavoce.ports import Link
+    from vivavoce.server.engine import Watch
+
+State: TypeAlias = Literal["warming", "ready", "draining"]
+
+DEFAULTS: Final = Session(model="vivavoce", audio=Audio(input=AudioInput(turn_detection=ServerVad())))
+MAX_SESSIONS: Final = 64
+LIFETIME_S: Final = 3600.0
+RESTART: Final = (1012, "The server restarts; connect again in a moment.")
+
+_POLL_S: Final = 0.05
+_FLUSH_S: Final = 2.0
+"""Time for what is said already to reach clients when the server stops."""
+
+
+class Hub:
+    """Where sessions are opened, counted and closed."""
+
+    def __init__(
+        self,
+        engines: Engines,
+        *,
+        defaults: Session = DEFAULTS,
+        max_sessions: int = MAX_SESSIONS,
+        lifetime_s: float = LIFETIME_S,
+        lead_s: float = float("inf"),
+    ) -> None:
+        """Begin cold: `warm_up` makes it ready.
+
+        Args:
+            engines: what hears, thinks and speaks for all sessions.
+            defaults: the settings that a session begins with; `model` is used where a client names none.
+            max_sessions: at one time.
+            lifetime_s: seconds after which a session expires.
+            lead_s: how far ahead of real time speech may be sent, seconds.
+        """
+        self.state: State = "warming"
+        self._engines = engines
+        self._defaults = defaults
+        self._max_sessions = max_sessions
+        self._lifetime_s = lifetime_s
+        self._lead_s = lead_s
+        self._running: set[Engine] = set()
+        self._ended = anyio.Event()
+
+    @property
+    def sessions(self) -> int:
+        """Tell how many sessions are open."""
+        return len(self._running)
+
+    async def warm_up(self) -> None:
+        """Load all engines side by side; sessions can be opened after that.
+
+        Raises:
+            Exception: what the first engine that failed raised.
+        """
+        failures: list[Exception] = []
+
+        async def load(engine: Warm) -> None:
+            try:
+                await engine.warm_up()
+            except Exception as wrong:  # noqa: BLE001 - a task group would bury it in a group
+                failures.append(wrong)
+                tasks.cancel_scope.cancel()
+
+        engines = self._engines
+        async with create_task_group() as tasks:
+            for engine in {
+                id(engine): engine for engine in (engines.vad, engines.stt, engines.llm, engines.tts)
+            }.values():
+                if isinstance(engine, Warm):
+                    tasks.start_soon(load, engine)
+        if failures:
+            raise failures[0]
+        if self.state == "warming":
+            self.state = "ready"
+
+    async def open(
+        self,
+        link: Link[AnyClientEvent, AnyServerEvent],
+        model: str | None = None,
+        *,
+        watch: Watch | None = None,
+    ) -> None:
+        """Run one session until it ends; a client that cannot be served is told why.
+
+        Args:
+            link: to the client.
+            model: what the client calls the model.
+            watch: sees everything that goes in and out of the session.
+        """
+        if refusal := self._refusal():
+            await _refuse(link, *refusal)
+            return
+        engine = self._engine(link, model, watch)
+        self._running.add(engine)
+        try:
+            await engine.run()
+        finally:
+            self._running.discard(engine)
+            self._ended.set()
+            self._ended = anyio.Event()
+
+    async def drain(self, grace_s: float) -> None:
+        """Open no more sessions and let the open ones finish the answer that they give, for so many seconds."""
+        self.state = "draining"
+        with move_on_after(grace_s):
+            while self._running:
+                for engine in [engine for engine in self._running if not engine.busy]:
+                    engine.close(*RESTART)
+                await anyio.sleep(_POLL_S)
+
+    async def close(self) -> None:
+        """End all sessions now; what they said already is still sent."""
+        self.state = "draining"
+        for engine in list(self._running):
+            engine.close(*RESTART)
+        with CancelScope(shield=True), move_on_after(_FLUSH_S):
+            while self._running:
+                await self._ended.wait()
+
+    def _engine(self, link: Link[AnyClientEvent, AnyServerEvent], model: str | None, watch: Watch | None) -> Engine:
+        session = replace(
+            self._defaults,
+            id=f"sess_{secrets.token_hex(12)}",
+            model=model or self._defaults.model,
+            expires_at=int(time.time() + self._lifetime_s),
+        )
+        state = ServerSession(
+            session, mint=Ids(secrets.token_hex(8)), now=anyio.current_time(), lifetime=self._lifetime_s
+        )
+        return Engine(state, self._engines, link, lead_s=self._lead_s, watch=watch)
+
+    def _refusal(self) -> tuple[int, ErrorDetail] | None:
+        """Return the close code and the error for a client that cannot be served now."""
+        if self.state == "warming":
+            message = "The server is still loading its models; try again in a moment."
+            return 1013, ErrorDetail(type="server_error", code="server_warming_up", message=message)
+        if self.state == "draining":
+            message = "The server is about to stop; connect again in a moment."
+            return 1012, ErrorDetail(type="server_error", code="server_draining", message=message)
+        if self.sessions >= self._max_sessions:
+            message = f"All {self._max_sessions} sessions of this server are in use; try again later."
+            return 1008, ErrorDetail(type="rate_limit_error", code="session_limit_reached", message=message)
+        return None
+
+
+async def _refuse(link: Link[AnyClientEvent, AnyServerEvent], code: int, error: ErrorDetail) -> None:
+    try:
+        await link.send(Error(event_id=f"event_{secrets.token_hex(12)}", error=error))
+    except LinkClosed:
+        return
+    await link.close(code, str(error.code))

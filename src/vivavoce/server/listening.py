@@ -1,0 +1,190 @@
+"""What is listened at: sockets, TLS, and uvicorn with its loose ends tied."""
+
+from __future__ import annotations
+
+import errno
+import ssl
+from contextlib import contextmanager
+from ipaddress import ip_address
+from socket import AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, gaierror, getaddrinfo
+from socket import socket as Socket  # noqa: N812 - a class
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import uvicorn
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from starlette.types import ASGIApp
+    from uvicorn._types import ASGISendEvent
+
+Address: TypeAlias = tuple[int, tuple[Any, ...]]
+"""Family, and what `bind` wants."""
+
+MAX_MESSAGE: Final = 21 * 1024 * 1024
+"""Bytes: 15 MiB of audio in base64, and the event around it."""
+PING_S: Final = 20.0
+LINGER_S: Final = 5.0
+"""Time that a client has to take the close frame and what was sent before it."""
+SHUTDOWN_S: Final = 3
+BACKLOG: Final = 128
+MAX_PORT: Final = 65535
+
+
+class ServeError(Exception):
+    """The server cannot listen; the message names the remedy."""
+
+
+class Server(uvicorn.Server):
+    """A uvicorn that leaves signals to its owner."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+class WebSocketProtocol(WebSocketsSansIOProtocol):
+    """A WebSocket that always ends: with a close frame where the client listens, without one where it does not."""
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Send; a close does not wait for a client that does not read."""
+        if message["type"] == "websocket.close":
+            self.writable.set()
+        await super().send(message)
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        """Free the socket, even where nobody takes what is in its buffer."""
+        super().on_task_complete(task)
+        self.loop.call_later(LINGER_S, self._free)
+
+    def _free(self) -> None:
+        if not self.disconnected:
+            self.transport.abort()
+
+
+def uvicorn_server(app: ASGIApp, tls: ssl.SSLContext | None) -> Server:
+    """Return a server of the application that is silent about what goes well."""
+    config = uvicorn.Config(
+        app,
+        ws=WebSocketProtocol,
+        ws_max_size=MAX_MESSAGE,
+        ws_ping_interval=PING_S,
+        ws_ping_timeout=PING_S,
+        ws_per_message_deflate=False,
+        http="h11",
+        lifespan="off",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+        ssl_context_factory=(lambda _config, _default: tls) if tls else None,
+    )
+    return Server(config)
+
+
+def tls_context(certfile: Path | None, keyfile: Path | None) -> ssl.SSLContext | None:
+    """Return how to speak TLS, or None for plain sockets.
+
+    Raises:
+        ServeError: the files are missing, unreadable or do not belong together.
+    """
+    if certfile is None:
+        if keyfile is not None:
+            raise ServeError(f"A key alone is not enough for TLS: give the certificate of '{keyfile}' too.")
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(certfile, keyfile, password=lambda: "")
+    except ssl.SSLError as wrong:
+        raise ServeError(_tls_trouble(wrong, certfile, keyfile)) from None
+    except OSError:
+        for path in filter(None, (certfile, keyfile)):
+            _check_readable(path)
+        raise
+    return context
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        path.open("rb").close()
+    except OSError as wrong:
+        raise ServeError(f"Cannot read '{path}' for TLS: {wrong.strerror}.") from None
+
+
+def _tls_trouble(wrong: ssl.SSLError, certfile: Path, keyfile: Path | None) -> str:
+    if wrong.reason == "KEY_VALUES_MISMATCH":
+        return f"The key in '{keyfile or certfile}' does not belong to the certificate in '{certfile}'."
+    files = f"'{certfile}'" if keyfile is None else f"'{certfile}' and '{keyfile}'"
+    return f"TLS needs a certificate chain and its key, both PEM and without a passphrase; {files} are not that."
+
+
+def listen(host: str, port: int, *, allow_remote: bool = False) -> list[Socket]:
+    """Open the port at every address that the host has.
+
+    Args:
+        host: a name or an address of this machine.
+        port: 0 for any that is free.
+        allow_remote: listen where other machines can reach it.
+
+    Raises:
+        ServeError: the address is not ours, not allowed, or taken.
+    """
+    addresses = _addresses(host, port)
+    remote = [where for _, (where, *_) in addresses if not ip_address(where.partition("%")[0]).is_loopback]
+    if remote and not allow_remote:
+        raise ServeError(
+            f"'{host}' can be reached from other machines, and this server does not ask who calls: "
+            "listen at 127.0.0.1, or allow remote clients where something in front of it checks them."
+        )
+    sockets: list[Socket] = []
+    try:
+        for address in addresses:
+            sockets.append(_bound(address, sockets[0].getsockname()[1] if sockets else port))
+    except OSError as wrong:
+        for socket in sockets:
+            socket.close()
+        raise ServeError(_trouble(wrong, host, port)) from None
+    return sockets
+
+
+def _addresses(host: str, port: int) -> list[Address]:
+    if not 0 <= port <= MAX_PORT:
+        raise ServeError(f"{port} is not a port; choose one from 1024 to {MAX_PORT}.")
+    try:
+        found = getaddrinfo(host, port, type=SOCK_STREAM)
+    except (gaierror, UnicodeError):
+        raise ServeError(f"'{host}' is not an address of this machine; try 127.0.0.1.") from None
+    return list(dict.fromkeys((family, where) for family, _, _, _, where in found))
+
+
+def _bound(address: Address, port: int) -> Socket:
+    family, (where, _, *rest) = address
+    socket = Socket(family, SOCK_STREAM)
+    try:
+        socket.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+        if family == AF_INET6:
+            socket.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1)
+        socket.bind((where, port, *rest))
+        socket.listen(BACKLOG)
+    except OSError:
+        socket.close()
+        raise
+    return socket
+
+
+def _trouble(wrong: OSError, host: str, port: int) -> str:
+    match wrong.errno:
+        case errno.EADDRINUSE:
+            return f"Port {port} at {host} is taken; stop the program that listens there, or choose another port."
+        case errno.EACCES:
+            return f"Port {port} is reserved for root; choose one from 1024 upwards."
+        case errno.EADDRNOTAVAIL:
+            return f"'{host}' is not an address of this machine; try 127.0.0.1."
+        case _:
+            return f"Cannot listen at port {port} of '{host}': {wrong.strerror}."

@@ -1,0 +1,71 @@
+"""A session's link to a client over a WebSocket: events inside, JSON outside."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import anyio
+from anyio.lowlevel import checkpoint
+from starlette.websockets import WebSocketDisconnect
+
+from vivavoce.ports import LinkClosed
+from vivavoce.realtime.errors import ProtocolError
+from vivavoce.realtime.events import AnyClientEvent, AnyServerEvent, decode_client, encode
+
+if TYPE_CHECKING:
+    from starlette.websockets import WebSocket
+
+SUBPROTOCOL: Final = "realtime"
+STALL_S: Final = 10.0
+"""A client that takes nothing for so long is gone."""
+MAX_REASON: Final = 123
+"""Bytes of a close reason (RFC 6455 section 5.5)."""
+
+
+class WebSocketLink:
+    """The server's end of a link over a WebSocket (port `Link`)."""
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
+
+    @classmethod
+    async def accept(cls, websocket: WebSocket) -> WebSocketLink:
+        """Take the connection, with the sub-protocol that we speak where the client offers it."""
+        offered = websocket.scope["subprotocols"]
+        await websocket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
+        return cls(websocket)
+
+    async def receive(self) -> AnyClientEvent:
+        """Return the next event."""
+        # Messages that are already here come without a switch of tasks; a flood of them must not starve others.
+        await checkpoint()
+        try:
+            message = await self._websocket.receive()
+        except RuntimeError:
+            raise LinkClosed("The connection to the client is closed.") from None
+        if message["type"] == "websocket.disconnect":
+            raise LinkClosed("The client has closed the connection.", message.get("code", 1006))
+        text = message.get("text")
+        if text is None:
+            raise ProtocolError(
+                "invalid_event", "A binary message is not an event; send events as JSON in text messages."
+            )
+        return decode_client(text)
+
+    async def send(self, event: AnyServerEvent) -> None:
+        """Send an event; waits while the client is slow, but not for ever."""
+        try:
+            with anyio.fail_after(STALL_S):
+                await self._websocket.send_text(encode(event))
+        except TimeoutError:
+            reason = f"The client has read nothing for {STALL_S:g} seconds."
+            await self.close(1008, reason)
+            raise LinkClosed(reason, 1008) from None
+        except (WebSocketDisconnect, RuntimeError):
+            raise LinkClosed("The connection to the client is closed.", 1006) from None
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """End the connection."""
+        with suppress(WebSocketDisconnect, RuntimeError):
+            await self._websocket.close(code, reason.encode()[:MAX_REASON].decode(errors="ignore"))
