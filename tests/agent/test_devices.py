@@ -114,6 +114,22 @@ async def test_a_tone_arrives_whole_and_pure(pulse: Pulse, rate: int) -> None:
     assert {len(frame) for frame in recorder.frames} == {480}
 
 
+async def test_a_device_that_knows_only_stereo(pulse: Pulse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PulseAudio takes any number of channels, so the refusal of mono is put on; the streams are real."""
+    portaudio = devices._portaudio()
+    for name in ("check_input_settings", "check_output_settings"):
+
+        def check(*, channels: int, accepts: Any = getattr(portaudio, name), **settings: Any) -> None:
+            if channels == 1:
+                raise portaudio.PortAudioError("Invalid number of channels", -9998)
+            accepts(channels=channels, **settings)
+
+        monkeypatch.setattr(portaudio, name, check)
+    speaker, recorder = await play_and_record(RATE, 0.5)
+    assert speaker._stream.channels == recorder.microphone._stream.channels == 2
+    assert np.abs(recorder.sound()).max() == pytest.approx(0.5, abs=0.02)
+
+
 async def test_hush_silences_at_once_and_heard_tells_what_was_heard(pulse: Pulse) -> None:
     async with (
         SoundMicrophone("cable end", sample_rate=RATE) as microphone,

@@ -505,7 +505,7 @@ class SoundSpeaker(_SoundDevice):
     def heard(self) -> tuple[str, int] | None:
         """Return the item that is being heard, or was last, and how many milliseconds of it left the device."""
         self._flush_before_dry()
-        now = self._stream.time if _active(self._stream) else float("inf")
+        now = self._now()
         for mark in reversed(tuple(self._marks)):
             if mark.time <= now:
                 played = min(mark.length, (now - mark.time) * self.device_rate)
@@ -520,7 +520,14 @@ class SoundSpeaker(_SoundDevice):
         if self._playout.queued:
             return False
         last = self._marks[-1] if self._marks else None
-        return last is None or bool(last.time + last.length / self.device_rate <= self._stream.time)
+        return last is None or bool(last.time + last.length / self.device_rate <= self._now())
+
+    def _now(self) -> float:
+        """Return the time by the stream's clock; a stream that has ended has played everything."""
+        try:
+            return float(self._stream.time)
+        except _portaudio().PortAudioError:
+            return float("inf")
 
     async def _ensure_alive(self) -> None:
         if self._alive():
