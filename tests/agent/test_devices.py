@@ -19,7 +19,7 @@ from vivavoce.agent.devices import SoundMicrophone, SoundSpeaker
 from vivavoce.ports import DeviceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.system.pulse import Pulse
@@ -117,14 +117,17 @@ async def test_a_tone_arrives_whole_and_pure(pulse: Pulse, rate: int) -> None:
 async def test_a_device_that_knows_only_stereo(pulse: Pulse, monkeypatch: pytest.MonkeyPatch) -> None:
     """PulseAudio takes any number of channels, so the refusal of mono is put on; the streams are real."""
     portaudio = devices._portaudio()
-    for name in ("check_input_settings", "check_output_settings"):
 
-        def check(*, channels: int, accepts: Any = getattr(portaudio, name), **settings: Any) -> None:
+    def refusing_mono(accept: Callable[..., None]) -> Callable[..., None]:
+        def check(*, channels: int, **settings: Any) -> None:
             if channels == 1:
                 raise portaudio.PortAudioError("Invalid number of channels", -9998)
-            accepts(channels=channels, **settings)
+            accept(channels=channels, **settings)
 
-        monkeypatch.setattr(portaudio, name, check)
+        return check
+
+    for name in ("check_input_settings", "check_output_settings"):
+        monkeypatch.setattr(portaudio, name, refusing_mono(getattr(portaudio, name)))
     speaker, recorder = await play_and_record(RATE, 0.5)
     assert speaker._stream.channels == recorder.microphone._stream.channels == 2
     assert np.abs(recorder.sound()).max() == pytest.approx(0.5, abs=0.02)
