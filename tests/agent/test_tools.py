@@ -179,7 +179,7 @@ def test_a_signature_that_cannot_be_a_tool(function: Callable[..., Any], complai
 def test_arguments_make_the_round_trip(arguments: dict[str, Any]) -> None:
     seen: dict[str, Any] = {}
 
-    def record(  # noqa: PLR0917
+    def record(
         text: str,
         count: int,
         ratio: float,
