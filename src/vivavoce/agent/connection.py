@@ -1,0 +1,201 @@
+"""An agent's link to a server over a WebSocket: events inside, JSON outside. Runs on asyncio only."""
+
+from __future__ import annotations
+
+import ssl
+from contextlib import AsyncExitStack, asynccontextmanager
+from ipaddress import ip_address
+from socket import gaierror
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit, urlunsplit
+from urllib.request import getproxies
+
+from vivavoce.ports import LinkClosed
+from vivavoce.realtime.events import AnyClientEvent, AnyServerEvent, Unknown, decode_server, encode
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from urllib.parse import SplitResult
+
+    from websockets.asyncio.client import ClientConnection
+    from websockets.asyncio.client import connect as Dial  # noqa: N812 - a class
+    from websockets.exceptions import ConnectionClosed
+
+OPEN_S: Final = 10.0
+CLOSE_S: Final = 2.0
+PING_S: Final = 20.0
+MAX_MESSAGE: Final = 32 * 1024 * 1024
+"""Bytes."""
+
+_EXAMPLE: Final = "ws://127.0.0.1:8000/v1/realtime"
+_SECURE: Final = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
+_REFUSALS: Final = {
+    401: "refused the key; check the key that you gave",
+    403: "forbids it; check the key, and whether it may use this endpoint",
+    404: "has no such endpoint; a Realtime address ends in /v1/realtime",
+    429: "has had too many requests; try again later",
+}
+_ENDINGS: Final = {
+    1000: "The server has ended the session",
+    1001: "The server has ended the session",
+    1006: "The connection to the server broke; check the network and whether the server still runs",
+    1008: "The server has ended the session for breaking its rules",
+    1009: "The server refused a message that is too large",
+    1011: "The server had an internal error; its log says more",
+    1012: "The server restarts; connect again in a moment",
+    1013: "The server cannot take a session now; try again in a moment",
+    3000: "The server refused the key; check the key that you gave",
+}
+_SILENT: Final = "The server has not answered for a while; check the network and whether the server still runs"
+
+
+class ConnectError(LinkClosed):
+    """A server cannot be reached; the message names the address and the remedy."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, 1006)
+
+
+class WebSocketLink:
+    """The agent's end of a link over a WebSocket (port `Link`)."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+
+    async def receive(self) -> AnyServerEvent | Unknown:
+        """Return the next event."""
+        from websockets.exceptions import ConnectionClosed
+
+        try:
+            message = await self._connection.recv(decode=False)
+        except ConnectionClosed as closed:
+            raise _ended(closed) from None
+        return decode_server(message)
+
+    async def send(self, event: AnyClientEvent) -> None:
+        """Send an event; waits while the server is slow."""
+        from websockets.exceptions import ConnectionClosed
+
+        try:
+            await self._connection.send(encode(event))
+        except ConnectionClosed as closed:
+            raise _ended(closed) from None
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """End the connection."""
+        await self._connection.close(code, reason)
+
+
+@asynccontextmanager
+async def connect(
+    url: str,
+    *,
+    key: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    tls: ssl.SSLContext | None = None,
+    open_s: float = OPEN_S,
+) -> AsyncIterator[WebSocketLink]:
+    """Connect to a Realtime server, through the proxy that the environment names unless the server is on this machine.
+
+    Args:
+        url: ws:// or wss://, query included; http:// and https:// mean the same.
+        key: sent as a bearer token.
+        headers: sent as well, for servers that want others.
+        tls: what to trust instead of the machine's certificate authorities.
+        open_s: seconds that the server has to answer.
+
+    Raises:
+        ConnectError: nobody answers there, or what answers does not let us in.
+    """
+    address = _address(url)
+    async with AsyncExitStack() as stack:
+        try:
+            connection = await stack.enter_async_context(_dial(address, key, headers or {}, tls, open_s))
+        except Exception as wrong:
+            if message := _trouble(wrong, address, open_s):
+                raise ConnectError(message) from None
+            raise
+        yield WebSocketLink(connection)
+
+
+def _address(url: str) -> SplitResult:
+    try:
+        address = urlsplit(url)
+        if address.scheme in _SECURE and address.hostname and address.port != 0:
+            return address._replace(scheme=_SECURE[address.scheme], fragment="")
+    except ValueError:
+        pass
+    raise ConnectError(
+        f"'{url.partition('?')[0].rpartition('@')[2]}' is no address of a server; give one like {_EXAMPLE}."
+    )
+
+
+def _dial(
+    address: SplitResult, key: str | None, headers: Mapping[str, str], tls: ssl.SSLContext | None, open_s: float
+) -> Dial:
+    from websockets.asyncio.client import connect as dial
+
+    bearer = {"Authorization": f"Bearer {key.strip()}"} if key else {}
+    return dial(
+        urlunsplit(address),
+        additional_headers=bearer | dict(headers),
+        proxy=None if _is_here(address.hostname or "") else True,
+        ssl=(tls or ssl.create_default_context()) if address.scheme == "wss" else None,
+        compression=None,
+        max_size=MAX_MESSAGE,
+        ping_interval=PING_S,
+        ping_timeout=PING_S,
+        open_timeout=open_s,
+        close_timeout=CLOSE_S,
+    )
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _trouble(wrong: Exception, address: SplitResult, open_s: float) -> str | None:
+    """Return what went wrong in one sentence, or None where the mistake is ours."""
+    from websockets.exceptions import InvalidHandshake, InvalidProxy, InvalidStatus, InvalidURI, ProxyError
+
+    host = address.netloc.rpartition("@")[2]
+    where = urlunsplit((address.scheme, host, address.path, "", ""))
+    match wrong:
+        case InvalidStatus():
+            status = wrong.response.status_code
+            return f"{where} {_REFUSALS.get(status, f'answered with HTTP {status}; check the address')}."
+        case InvalidProxy() | ProxyError() | ImportError():
+            return f"The proxy on the way to {where} does not work; check HTTPS_PROXY, or put {host} into NO_PROXY."
+        case InvalidURI():
+            return f"{where} is no address of a server; give one like {_EXAMPLE}."
+        case InvalidHandshake() | EOFError():
+            return f"What answers at {where} does not speak WebSocket; check the address."
+        case ssl.SSLCertVerificationError():
+            return (
+                f"The certificate of {where} is not trusted ({wrong.verify_message}); "
+                "set SSL_CERT_FILE to the certificate of its authority if you trust it."
+            )
+        case ssl.SSLError() | ConnectionResetError() if address.scheme == "wss":
+            return f"What answers at {where} does not speak TLS; try ws:// or check the port."
+        case TimeoutError():
+            return f"{where} has not answered within {open_s:g} seconds; check the address and the network."
+        case gaierror():
+            return f"There is no host '{address.hostname}'; check the address and the network."
+        case OSError() if getproxies() and not _is_here(address.hostname or ""):
+            return f"Nothing answers at {where}, or at the proxy before it; check the address and HTTPS_PROXY."
+        case OSError():
+            return f"Nothing answers at {where}; check the address, and that the server runs (vivavoce serve)."
+        case _:
+            return None
+
+
+def _ended(closed: ConnectionClosed) -> LinkClosed:
+    frame = closed.rcvd
+    if frame is None:
+        silent = closed.sent is not None and closed.sent.code == 1011  # noqa: PLR2004 - what a missed ping sends
+        return LinkClosed(f"{_SILENT if silent else _ENDINGS[1006]}.", 1006)
+    sentence = _ENDINGS.get(frame.code, f"The server has closed the connection with code {frame.code}")
+    return LinkClosed(f"{sentence}: {frame.reason}" if frame.reason else f"{sentence}.", frame.code)
