@@ -19,16 +19,17 @@ import httpx
 import numpy as np
 import pytest
 import trustme
-from anyio import create_task_group, fail_after
+from anyio import create_task_group, fail_after, to_thread
 from openai import AsyncOpenAI
 from openai.types.realtime import RealtimeServerEvent
 from pydantic import TypeAdapter
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from vivavoce.agent import connection as agent_connection
 from vivavoce.aio import link_pair
-from vivavoce.ports import BackendError
-from vivavoce.realtime.events import ResponseCreate, ResponseCreated, SessionCreated
+from vivavoce.ports import BackendError, LinkClosed
+from vivavoce.realtime.events import Error, ResponseCreate, ResponseCreated, SessionCreated
 from vivavoce.server.app import serve
 from vivavoce.server.hub import Hub
 from vivavoce.server.listening import ServeError, listen
@@ -301,6 +302,27 @@ async def test_second_signal_ends_at_once(second: signal.Signals) -> None:
         await quiet_exit(running, 5)
 
 
+async def test_signal_while_the_models_load(engines: Make) -> None:
+    with fail_after(10):
+        await serve(
+            Hub(engines(llm=Cold())),
+            port=0,
+            on_listening=lambda _: signal.raise_signal(signal.SIGTERM),
+            on_ready=pytest.fail,
+        )
+
+
+async def test_server_in_a_thread_leaves_signals_alone(engines: Make) -> None:
+    def run() -> None:
+        anyio.run(partial(serve, Hub(engines()), port=0, on_ready=give_up))
+
+    def give_up(url: str) -> None:
+        raise ConnectionAbortedError(url)
+
+    with pytest.raises(ConnectionAbortedError), fail_after(10):
+        await to_thread.run_sync(run)
+
+
 async def test_grace_has_an_end(engines: Make) -> None:
     hub = Hub(engines(llm=ScriptedLanguageModel(["Never said."], delay=60)))
     await hub.warm_up()
@@ -335,6 +357,16 @@ async def test_hub_serves_a_link_in_the_same_process(engines: Make) -> None:
             await agent.close()
     assert seen == [created]
     assert hub.sessions == 0
+
+
+async def test_agent_is_told_why_it_is_not_served(engines: Make, serving: Serving) -> None:
+    async with serving(Hub(engines(), max_sessions=0)) as url, agent_connection.connect(url) as link:
+        refused = await link.receive()
+        assert isinstance(refused, Error)
+        assert refused.error.code == "session_limit_reached"
+        with pytest.raises(LinkClosed, match="session_limit_reached") as closed:
+            await link.receive()
+        assert closed.value.code == 1008
 
 
 # The official client --------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from socket import socket as Socket  # noqa: N812 - a class
 
+    from anyio.abc import TaskStatus
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.websockets import WebSocket
@@ -123,7 +124,7 @@ async def serve(
     failed: Exception | None = None
     async with create_task_group() as tasks:
         tasks.start_soon(_accept, server, sockets)
-        tasks.start_soon(_follow_signals, until_first, until_second)
+        await tasks.start(_follow_signals, until_first, until_second)
         try:
             with until_first:
                 _tell(on_listening, url)
@@ -148,11 +149,13 @@ async def _accept(server: Server, sockets: list[Socket]) -> None:
         await server.serve(sockets)
 
 
-async def _follow_signals(*scopes: CancelScope) -> None:
-    """Cancel one scope a signal, in their order."""
+async def _follow_signals(*scopes: CancelScope, task_status: TaskStatus[None]) -> None:
+    """Cancel one scope a signal, in their order; only a main thread hears signals."""
     if threading.current_thread() is not threading.main_thread():
+        task_status.started()
         return
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+        task_status.started()
         for scope in scopes:
             await anext(received)
             scope.cancel()
