@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from importlib.metadata import entry_points
 from typing import Any, Literal, TypeAlias
 
@@ -58,6 +59,8 @@ def load_object(path: str) -> Any:
         PluginError: the module or the name is not there.
     """
     module_name, _, attribute = path.partition(":")
+    if "" not in sys.path:
+        sys.path.append("")  # a command does not look in the working directory by itself
     try:
         return getattr(importlib.import_module(module_name), attribute)
     except ModuleNotFoundError as missing:

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from vivavoce.realtime.client import AnyEffect, Input, Output
     from vivavoce.realtime.server import Ids
 
-POLL_S = 0.04
-"""How often the speaker is asked what was heard."""
+POLL_S = 0.02
+"""How often the speaker is asked what was heard; it also brings resampled sound on its way."""
 OUTBOX_FRAMES = 500
 """Events that may wait for a slow network, ten seconds of sound; the oldest sound is dropped then."""
 ENDING_S = 1.0
