@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def engines() -> Callable[..., Engines]:
-    def make(llm: LanguageModel | None = None, vad: Vad | None = None) -> Engines:
+    def make(llm: LanguageModel | None = None, vad: Vad | None = None, stt_delay: float = 0.0) -> Engines:
         return Engines(
             vad=vad or ScriptedVad(),
-            stt=ScriptedSpeechToText(["what time is it"]),
+            stt=ScriptedSpeechToText(["what time is it"], delay=stt_delay),
             llm=llm or ScriptedLanguageModel(["It is noon. Time to eat."]),
             tts=ScriptedTextToSpeech(),
         )

@@ -29,7 +29,14 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from vivavoce.agent import connection as agent_connection
 from vivavoce.aio import link_pair
 from vivavoce.ports import BackendError, LinkClosed
-from vivavoce.realtime.events import Error, ResponseCreate, ResponseCreated, SessionCreated
+from vivavoce.realtime.events import (
+    Error,
+    InputAudioBufferAppend,
+    ResponseCreate,
+    ResponseCreated,
+    ResponseDone,
+    SessionCreated,
+)
 from vivavoce.server.app import serve
 from vivavoce.server.hub import Hub
 from vivavoce.server.listening import ServeError, listen
@@ -338,6 +345,27 @@ async def test_grace_has_an_end(engines: Make) -> None:
             await hub.close()
             assert hub.sessions == 0
             await agent.close()
+
+
+async def test_what_was_just_said_is_still_answered(engines: Make) -> None:
+    hub = Hub(engines(stt_delay=0.2))
+    await hub.warm_up()
+    agent, served = link_pair(1000)  # type: ignore[var-annotated]
+    with fail_after(5):
+        async with create_task_group() as tasks:
+            tasks.start_soon(hub.open, served)
+            question = np.concatenate([tone(220, 0.8, 24_000), np.zeros(12_000, np.float32)])
+            await agent.send(InputAudioBufferAppend(audio=to_pcm16(question)))
+            while not isinstance(await agent.receive(), ResponseCreated):
+                pass
+            await hub.drain(4)
+            events = []
+            with suppress(LinkClosed):
+                while True:
+                    events.append(await agent.receive())
+            await agent.close()
+    (done,) = [event for event in events if isinstance(event, ResponseDone)]
+    assert done.response.status == "completed"
 
 
 # Without a socket -----------------------------------------------------------------------------------------------------
