@@ -143,6 +143,8 @@ class Agent:
         except BaseExceptionGroup as group:
             raise _first(group) from None
         finally:
+            self._to_play_in.close()
+            self._to_play.close()
             with CancelScope(shield=True), anyio.move_on_after(2):
                 await self._link.close()
 
