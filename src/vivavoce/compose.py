@@ -13,7 +13,8 @@ from vivavoce.ports import Closing, Weighted
 from vivavoce.realtime.values import Audio, AudioInput, AudioOutput, ServerVad, Session
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
+    from contextlib import AbstractContextManager
 
     from vivavoce.agent.services import Service
     from vivavoce.config import Settings
@@ -128,8 +129,15 @@ async def in_process(hub: Hub, model: str | None = None) -> AsyncIterator[Client
 
 
 @asynccontextmanager
-async def open_link(settings: Settings, service: Service) -> AsyncIterator[ClientLink]:
+async def open_link(
+    settings: Settings, service: Service, waiting: Callable[[str], AbstractContextManager[object]]
+) -> AsyncIterator[ClientLink]:
     """Reach the service that the settings choose; the embedded one is started and warmed here.
+
+    Args:
+        settings: the person's.
+        service: whom to reach.
+        waiting: shows what is waited for, while it is.
 
     Raises:
         VivavoceError: it cannot be reached or started.
@@ -137,10 +145,13 @@ async def open_link(settings: Settings, service: Service) -> AsyncIterator[Clien
     if service.url:
         from vivavoce.agent.connection import connect
 
-        async with connect(service.url, headers=service.headers) as link:
+        async with AsyncExitStack() as stack:
+            with waiting("Connecting"):
+                link = await stack.enter_async_context(connect(service.url, headers=service.headers))
             yield link
         return
     async with open_hub(settings) as hub:
-        await hub.warm_up()
+        with waiting("Loading the models"):
+            await hub.warm_up()
         async with in_process(hub, settings.model) as link:
             yield link

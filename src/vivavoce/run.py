@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import secrets
 import sys
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import msgspec
 
 from vivavoce import compose
 from vivavoce.agent import services
 from vivavoce.agent.agent import Agent
 from vivavoce.agent.tools import Toolbox, load_tools
+from vivavoce.config import ConfigError
 from vivavoce.realtime.server import Ids
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from vivavoce.agent.services import Service
     from vivavoce.compose import ClientLink
@@ -71,9 +71,10 @@ async def talk(settings: Settings, options: TalkOptions) -> None:
     service = services.find(settings)
     tools = toolbox(options.tools)
     options = _without_devices(options)
+    _check_files(options)
     async with AsyncExitStack() as stack:
         sound = await stack.enter_async_context(open_sound(settings, options, service))
-        link = await stack.enter_async_context(compose.open_link(settings, service))
+        link = await stack.enter_async_context(compose.open_link(settings, service, waiting))
         await converse(settings, options, service, tools, sound, link)
 
 
@@ -90,6 +91,13 @@ def toolbox(wanted: Sequence[str | Tool | Callable[..., Any]]) -> Toolbox:
     return tools
 
 
+def _check_files(options: TalkOptions) -> None:
+    if options.input_file and options.output_file:
+        given, wanted = Path(options.input_file).resolve(), Path(options.output_file).resolve()
+        if given == wanted:
+            raise ConfigError(f"{options.output_file} is the recording itself; choose another file for the answers.")
+
+
 def _without_devices(options: TalkOptions) -> TalkOptions:
     """Where there is no sound card, answer the bundled question from file to file, and say so."""
     if options.text or options.input_file:
@@ -99,12 +107,11 @@ def _without_devices(options: TalkOptions) -> TalkOptions:
     if has_devices():
         return options
     output = options.output_file or ANSWER_FILE
-    print(  # noqa: T201 - what a person must know before anything else
+    _tell(
         "There is no sound card on this machine, so the bundled spoken question is answered from file to file:\n"
         f"  the answer goes to {output}\n"
         "To go on: `vivavoce talk --text` to type; `vivavoce talk --input FILE --output FILE.wav` for a recording;\n"
-        "`vivavoce serve` to talk from another machine; `vivavoce doctor` to see what is missing.\n",
-        file=sys.stderr,
+        "`vivavoce serve` to talk from another machine; `vivavoce doctor` to see what is missing.\n"
     )
     question = str(resources.files("vivavoce") / "assets" / "question.flac")
     return replace(options, input_file=question, output_file=output, fast=True)
@@ -151,10 +158,13 @@ async def converse(
 ) -> None:
     """Hold the conversation over a link that is open."""
     from vivavoce.agent.console import console_for
+    from vivavoce.agent.steering import attend
 
     definitions = [msgspec.to_builtins(definition) for definition in tools.definitions()]
     session = services.session_settings(settings, service, definitions, spoken=sound.speaker is not None)
-    async with console_for(options, sound) as console:
+    with console_for(
+        sound.microphone_name, sound.speaker_name, print_json=options.print_json, text=options.text
+    ) as console:
         agent = Agent(
             link,
             session,
@@ -165,10 +175,7 @@ async def converse(
             speaker=sound.speaker,
             in_step=sound.in_step,
         )
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(console.drive, agent)
-            await agent.run()
-            tasks.cancel_scope.cancel()
+        await attend(agent, console)
 
 
 async def serve(settings: Settings, *, allow_remote: bool = False) -> None:
@@ -187,7 +194,25 @@ async def serve(settings: Settings, *, allow_remote: bool = False) -> None:
             certfile=_path(settings.certfile),
             keyfile=_path(settings.keyfile),
             allow_remote=allow_remote,
+            on_listening=lambda url: _tell(f"{url} is open; loading the models …"),
+            on_ready=lambda url: _tell(f"Ready: {url} (Ctrl+C ends)"),
         )
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Show what is waited for, on a terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(f"{what} …"):
+        yield
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - what whoever started the server waits for
 
 
 def _path(name: str | None) -> Path | None:

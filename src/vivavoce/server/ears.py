@@ -132,6 +132,13 @@ class Ears:
         """Forget the open turn."""
         self._turns.reset()
 
+    def skip(self, audio: bytes) -> None:
+        """Let sound go by that nobody listens to; the time line goes on."""
+        seconds = len(audio) / self._sound.bytes_per_second
+        self._turns.skip(seconds * 1000)
+        self._heard += round(seconds * self._vad.sample_rate)
+        self._history.clear()
+
     def feed(self, audio: bytes) -> Iterator[tuple[Samples, list[Edge]]]:
         """Take the session's next sound and yield it frame by frame, with what changed in each."""
         for frame in self._framer.feed(self._resampler.feed(decode(audio, self._sound))):

@@ -214,6 +214,7 @@ class Engine:
         """Look for turns, unless the client says what a turn is and none is open; others go on during a flood."""
         listening = self.session.session.audio.input.turn_detection is not None or self._ears.speaking
         if not listening:
+            self._ears.skip(audio)
             return
         for frame, edges in self._ears.feed(audio):
             for utterance in self._utterances.values():

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from vivavoce.errors import VivavoceError
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterator
@@ -34,7 +36,7 @@ BACKLOG: Final = 128
 MAX_PORT: Final = 65535
 
 
-class ServeError(Exception):
+class ServeError(VivavoceError):
     """The server cannot listen; the message names the remedy."""
 
 

@@ -59,6 +59,10 @@ class Turns:
         self._speaking = self._paused = False
         self._onset_ms = self._quiet_ms = 0.0
 
+    def skip(self, ms: float) -> None:
+        """Let time go by that nobody listens to."""
+        self._now_ms += ms
+
     def feed(self, probability: float) -> Iterator[Edge]:
         """Take the next frame's probability of speech and yield what changed."""
         self._now_ms += self._frame_ms
