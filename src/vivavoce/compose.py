@@ -147,8 +147,8 @@ async def open_link(
 
         async with AsyncExitStack() as stack:
             with waiting("Connecting"):
-                link = await stack.enter_async_context(connect(service.url, headers=service.headers))
-            yield link
+                remote = await stack.enter_async_context(connect(service.url, headers=service.headers))
+            yield remote
         return
     async with open_hub(settings) as hub:
         with waiting("Loading the models"):
