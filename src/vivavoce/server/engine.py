@@ -107,10 +107,11 @@ class Engine:
         except Exception:
             log.exception("session %s failed", self.session.session.id)
             self._ending = facts.Close(1011, "internal error")
-        self._send.close()
-        ending = self._ending or facts.Close(1000, "")
-        with CancelScope(shield=True), anyio.move_on_after(5):
-            await self._link.close(ending.code, ending.reason)
+        finally:
+            self._send.close()
+            ending = self._ending or facts.Close(1000, "")
+            with CancelScope(shield=True), anyio.move_on_after(5):
+                await self._link.close(ending.code, ending.reason)
 
     def step(self, happened: Input) -> list[Output]:
         """Tell the session what happened, do what it says and return that."""
