@@ -13,13 +13,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 from rich.console import Console as Terminal
 from tests.agent.scripted_talk import LONG, RUN, STEPS, TIMINGS, agent, user
 
 from vivavoce.agent.console import JsonConsole, PlainConsole, console_for
+from vivavoce.agent.keys import type_lines
 from vivavoce.agent.live import Console, WritingConsole
-from vivavoce.agent.steering import press
+from vivavoce.agent.steering import press, speak_lines
 from vivavoce.agent.tools import ToolResult
 from vivavoce.agent.transcript import Words, arguments_of, clean, outcome_of, redact
 from vivavoce.realtime.client import Report, Run, Warn
@@ -233,6 +235,22 @@ def test_the_typed_prompt_edits_sends_and_leaves():
     press("esc", conversation, console)
     assert console.typing is None
     assert not conversation.muted
+
+
+@pytest.mark.anyio
+async def test_no_line_is_said_before_the_session_is_open(monkeypatch, tmp_path):
+    conversation, asked = Conversation(), []
+    conversation.quiet = False
+    line = tmp_path / "line"
+    line.write_text("hello\n")
+    with line.open() as stdin:
+        monkeypatch.setattr("vivavoce.agent.steering.type_lines", lambda ask: type_lines(ask, stdin.fileno()))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(speak_lines, conversation, lambda: asked.append(1))
+            await anyio.wait_all_tasks_blocked()
+            assert asked == conversation.did == []
+            conversation.quiet = True
+    assert conversation.did == ["hello", "<stop>"]
 
 
 # Words ----------------------------------------------------------------------------------------------------------------

@@ -83,7 +83,11 @@ async def press_keys(agent: Steered, console: Console, keyboard: Keyboard | None
 
 
 async def speak_lines(agent: Steered, ask: Callable[[], None] | None = None) -> None:
-    """Say each typed line to the agent, ask again when it has answered, and stop it after the last."""
+    """Say each typed line to the agent, ask again when it has answered, and stop it after the last.
+
+    The first is asked for when the session is open: what is said before would be answered without its settings.
+    """
+    await _answered(agent)
     async with aclosing(type_lines(ask)) as lines:
         async for line in lines:
             if line:
