@@ -186,6 +186,7 @@ class Agent:
         match effect:
             case Play():
                 self._queued += 1
+                self._heard = None
                 self._to_play_in.send_nowait(effect)
             case Hush():
                 self._hush()

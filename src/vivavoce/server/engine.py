@@ -283,7 +283,7 @@ class Engine:
 
     async def _answer(self, generate: facts.Generate, scope: CancelScope) -> None:
         item_id, clock = self._decided
-        if item_id != generate.item_id:
+        if generate.item_id is None or item_id != generate.item_id:
             clock = Clock(anyio.current_time())
         voice = Voice(self._engines.tts, generate, self.step, clock, self._lead_s)
         with scope:
