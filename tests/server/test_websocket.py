@@ -216,7 +216,7 @@ async def test_client_that_does_not_read_is_closed(
 async def test_client_that_does_not_read_does_not_fill_the_memory(
     engines: Make, serving: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vivavoce.server.engine.OUTBOX", 64)
+    monkeypatch.setattr("vivavoce.server.outbox.LIMIT", 64 * 1024)
     hub = Hub(engines(llm=ScriptedLanguageModel([[Text("word " * 50_000)] * 100])))
     async with serving(hub) as url, await raw(url) as client:
         await client.send_text(json.dumps(TEXT))
@@ -314,7 +314,7 @@ async def test_flood_of_sound_lets_others_go_on(engines: Make, serving: Serving)
 async def test_burst_of_messages_is_answered_one_by_one(
     engines: Make, serving: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vivavoce.server.engine.OUTBOX", 16)
+    monkeypatch.setattr("vivavoce.server.outbox.LIMIT", 16 * 300)
     async with serving(Hub(engines())) as url, await raw(url) as client:
         await client.send(b"\x81\x82\x00\x00\x00\x00{}" * 1000)
         received = await client.read(lambda received: received.count(b"missing_required_parameter") == 1000)

@@ -24,7 +24,9 @@ from vivavoce.realtime.events import (
     ServerEvent,
     SessionUpdate,
 )
+from vivavoce.server import guard
 from vivavoce.server.ears import Ears, Utterance, decode
+from vivavoce.server.outbox import UNPACED_S, Outbox, OutboxFullError
 from vivavoce.server.voice import Clock, Voice
 from vivavoce.speech.pcm import resample
 from vivavoce.speech.sentences import Sentences
@@ -43,9 +45,6 @@ if TYPE_CHECKING:
 Thought: TypeAlias = Text | Call | Usage | BackendError
 
 log = logging.getLogger("vivavoce.server")
-
-OUTBOX = 4096
-"""Events that may wait for a slow client before it is closed."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ class Engine:
         self._answering: dict[str, CancelScope] = {}
         self._decided: tuple[str | None, Clock] = (None, Clock(0.0))
         self._ending: facts.Close | None = None
-        self._send, self._outbox = create_memory_object_stream[AnyServerEvent](OUTBOX)
+        self._outbox = Outbox()
         self._follow_settings()
 
     # One door --------------------------------------------------------------------------------------------------------
@@ -108,7 +107,7 @@ class Engine:
             log.exception("session %s failed", self.session.session.id)
             self._ending = facts.Close(1011, "internal error")
         finally:
-            self._send.close()
+            self._outbox.close()
             ending = self._ending or facts.Close(1000, "")
             with CancelScope(shield=True), anyio.move_on_after(5):
                 await self._link.close(ending.code, ending.reason)
@@ -124,7 +123,7 @@ class Engine:
     def close(self, code: int, reason: str) -> None:
         """End the session after what is already in the outbox."""
         self._ending = self._ending or facts.Close(code, reason)
-        self._send.close()
+        self._outbox.close()
 
     @property
     def busy(self) -> bool:
@@ -142,12 +141,10 @@ class Engine:
 
     def _say(self, event: AnyServerEvent) -> None:
         try:
-            self._send.send_nowait(event)
-        except anyio.WouldBlock:
+            self._outbox.put(event)
+        except OutboxFullError:
             self._ending = facts.Close(1008, "The client reads too slowly; open a new session.")
             self._tasks.cancel_scope.cancel()
-        except (anyio.ClosedResourceError, anyio.BrokenResourceError):
-            pass
 
     def _do(self, command: facts.AnyCommand) -> None:
         match command:
@@ -192,12 +189,11 @@ class Engine:
                     pass
 
     async def _write(self) -> None:
-        async with self._outbox:
-            async for event in self._outbox:
-                try:
-                    await self._link.send(event)
-                except LinkClosed:
-                    break
+        while event := await self._outbox.get():
+            try:
+                await self._link.send(event)
+            except LinkClosed:
+                break
         self._tasks.cancel_scope.cancel()
 
     async def _wake(self) -> None:
@@ -208,6 +204,8 @@ class Engine:
     def _follow_settings(self) -> None:
         heard = self.session.session.audio.input
         self._ears.settle(heard.format, heard.turn_detection)
+        spoken = self.session.session.audio.output.format
+        self._outbox.paced = round(min(self._lead_s, UNPACED_S) * spoken.bytes_per_second * 4 / 3)
 
     # Hearing ---------------------------------------------------------------------------------------------------------
 
@@ -249,9 +247,13 @@ class Engine:
         if utterance := self._utterances.pop(command.item_id, None):
             utterance.end()
             self._ears.reset()
-            return
-        samples = decode(command.audio, command.format)
-        self._start_recognising(command.item_id, _once(samples, command.format.rate, self._engines.stt.sample_rate))
+        else:
+            samples = decode(command.audio, command.format)
+            sound = _once(samples, command.format.rate, self._engines.stt.sample_rate)
+            self._start_recognising(command.item_id, sound)
+        if hearing := self._hearing.get(command.item_id):
+            seconds = len(command.audio) / command.format.bytes_per_second
+            hearing.deadline = anyio.current_time() + guard.HEARING_S + seconds
 
     def _forget(self, command: facts.Forget) -> None:
         self._utterances.pop(command.item_id, None)
@@ -267,17 +269,21 @@ class Engine:
         wanted = self.session.session.audio.input.transcription
         language = wanted.language if wanted and isinstance(wanted.language, str) else None
         prompt = wanted.prompt if wanted and isinstance(wanted.prompt, str) else None
+        failed: BackendError | None = None
         with scope:
             try:
-                results = self._engines.stt.transcribe(audio, language=language, prompt=prompt)
-                async with aclosing(results):
+                async with aclosing(guard.hear(self._engines.stt, audio, language=language, prompt=prompt)) as results:
                     async for heard in results:
                         if heard.final and item_id == self._decided[0]:
                             self._decided[1].mark("transcription")
                         self.step(facts.Heard(item_id, heard.text, heard.final))
-            except BackendError as failed:
-                self.step(facts.Unheard(item_id, failed.code, failed.message))
+            except BackendError as wrong:
+                failed = wrong
+        if scope.cancelled_caught and scope.deadline <= anyio.current_time():
+            failed = guard.late()
         self._hearing.pop(item_id, None)
+        if failed:
+            self.step(facts.Unheard(item_id, failed.code, failed.message))
 
     # Answering -------------------------------------------------------------------------------------------------------
 
@@ -333,7 +339,7 @@ class Engine:
         sentences = Sentences()
         with send:
             try:
-                async with aclosing(self._engines.llm.generate(generate.prompt)) as pieces:
+                async with aclosing(guard.think(self._engines.llm, generate.prompt)) as pieces:
                     async for piece in pieces:
                         clock.mark("first_token")
                         if isinstance(piece, Text) and generate.spoken:

@@ -10,6 +10,7 @@ import numpy as np
 
 from vivavoce.realtime.events import ResponseTimings
 from vivavoce.realtime.facts import Said, Spoke
+from vivavoce.server import guard
 from vivavoce.server.ears import encode
 from vivavoce.speech.pcm import Resampler
 from vivavoce.speech.sentences import speakable
@@ -83,7 +84,6 @@ class Voice:
         self._clock = clock
         self._lead_s = lead_s
         self._resampler = Resampler(tts.sample_rate, generate.format.rate)
-        self._voice = generate.voice if generate.voice in tts.voices else None
         self._began_at: float | None = None
         self._spoken_s = 0.0
 
@@ -97,9 +97,9 @@ class Voice:
         self._tell(Said(self._generate.response_id, text))
         if not self._generate.spoken or not (sentence := speakable(text)):
             return
-        speech = self._tts.speak(sentence, voice=self._voice, speed=self._generate.speed)
-        async with aclosing(speech):
-            async for samples in speech:
+        speech = guard.speak(self._tts, sentence, voice=self._generate.voice, speed=self._generate.speed)
+        async with aclosing(speech) as sound:
+            async for samples in sound:
                 await self._sound(self._resampler.feed(samples))
 
     async def fall_silent(self) -> None:
