@@ -208,6 +208,15 @@ class Closing(Protocol):
 
 
 @runtime_checkable
+class Primed(Protocol):
+    """A language model that answers sooner when it knows the prompt's beginning."""
+
+    async def prime(self, prompt: Prompt) -> None:
+        """Read a prompt ahead of its last message; gives way at once to a real generation."""
+        ...
+
+
+@runtime_checkable
 class Warm(Protocol):
     """An engine that wants to load before its first use."""
 

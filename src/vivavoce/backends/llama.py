@@ -12,7 +12,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
-from anyio import to_thread
+from anyio import CancelScope, to_thread
 
 from vivavoce.backends import llama_prompts as prompts
 from vivavoce.backends.gate import Embedder, Gatekeeper
@@ -82,6 +82,14 @@ class Llama:
         self._temperature = temperature
         self._loading = threading.Lock()
         self._engines: _Engines | None = None
+        self._ahead: dict[int, str] = {}
+        """What was read ahead last in each slot."""
+        self._priming: set[CancelScope] = set()
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """The models that it needs from the store."""
+        return (self._name, GATE_MODEL)
 
     async def generate(self, prompt: Prompt) -> AsyncGenerator[Text | Call | Usage, None]:
         """Yield the answer, or the calls of the tools that the user asks for, and what it took.
@@ -89,21 +97,39 @@ class Llama:
         Raises:
             BackendError: the model cannot be had, or fails.
         """
+        for reading in self._priming:
+            reading.cancel()
         answer = _Answer(await to_thread.run_sync(self._loaded), prompt, self._temperature)
         async with aclosing(answer.pieces()) as pieces:
             async for piece in pieces:
                 yield piece
 
     async def warm_up(self) -> None:
-        """Fetch and load the models, and let them read what all their prompts begin with."""
+        """Fetch and load the models, and let them read what every conversation begins with."""
         engines = await to_thread.run_sync(self._loaded)
-        beginnings = [(TALK, prompts.talk(_GREETING)), (FILL, prompts.fill(_NO_TOOL, ()))]
-        if engines.judges:
+        await _read(engines.runtime, prompts.talk(_GREETING), TALK)
+
+    async def prime(self, prompt: Prompt) -> None:
+        """Read the conversation so far, learn its tools, and read what their arguments are asked with."""
+        engines = await to_thread.run_sync(self._loaded)
+        beginnings = [(TALK, prompts.ahead(prompt))]
+        if prompt.tools:
+            await to_thread.run_sync(engines.gates.gate, prompt.tools)
+            beginnings.append((FILL, prompts.fill(_NO_TOOL, ())))
+        if prompt.tools and engines.judges:
             beginnings.append((JUDGE, prompts.judge(_NO_TOOL, "")))
         for slot, text in beginnings:
-            async with aclosing(engines.runtime.complete(text, slot=slot, max_tokens=1)) as chunks:
-                async for _ in chunks:
-                    pass
+            if text == self._ahead.get(slot):
+                continue
+            with CancelScope() as giving_way:
+                self._priming.add(giving_way)
+                try:
+                    await _read(engines.runtime, text, slot)
+                finally:
+                    self._priming.discard(giving_way)
+            if giving_way.cancelled_caught:
+                return
+            self._ahead[slot] = text
 
     async def close(self) -> None:
         """Free the memory; the next use loads again."""
@@ -118,6 +144,12 @@ class Llama:
                 gates = Gatekeeper(Embedder(_fetched(GATE_MODEL)))
                 self._engines = _Engines(runtime, gates, judges=self._name not in _POOR_JUDGES)
             return self._engines
+
+
+async def _read(runtime: Runtime, text: str, slot: int) -> None:
+    async with aclosing(runtime.complete(text, slot=slot, max_tokens=1)) as chunks:
+        async for _ in chunks:
+            pass
 
 
 class _Engines(NamedTuple):

@@ -98,6 +98,11 @@ def talk(prompt: Prompt, *, hint: str = "", opening: str = "") -> str:
     return "".join([_said("system", system), *_history(prompt.messages), *hints, f"{START}assistant\n{opening}"])
 
 
+def ahead(prompt: Prompt) -> str:
+    """Return the conversation up to where the user speaks."""
+    return talk(prompt).removesuffix(f"{START}assistant\n") + f"{START}user\n"
+
+
 def fill(tool: PromptTool, messages: Sequence[PromptMessage]) -> str:
     """Return the question for the arguments of a tool."""
     question = f"{_signature(tool)}\n{_dialogue(messages)}"

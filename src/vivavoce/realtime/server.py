@@ -213,6 +213,11 @@ class ServerSession:
         """Return when `Tick` is due, in seconds, or None."""
         return self._expires
 
+    def outlook(self) -> Prompt:
+        """Return how the prompt of the next answer begins, for a model that wants to read ahead."""
+        items = tuple(entry.item for entry in self.conversation)
+        return replace(self._prompt(ResponseParams()), messages=prompt_messages(items))
+
     @property
     def speaking(self) -> str | None:
         """Return the id that the utterance being spoken will have as an item, or None."""

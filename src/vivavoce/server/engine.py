@@ -14,7 +14,7 @@ import anyio
 from anyio import CancelScope, create_memory_object_stream, create_task_group
 from anyio.lowlevel import checkpoint
 
-from vivavoce.ports import BackendError, Call, LinkClosed, Samples, Text, Usage
+from vivavoce.ports import BackendError, Call, LinkClosed, Primed, Samples, Text, Usage
 from vivavoce.realtime import facts
 from vivavoce.realtime.errors import ProtocolError
 from vivavoce.realtime.events import (
@@ -88,6 +88,7 @@ class Engine:
         self._hearing: dict[str, CancelScope] = {}
         self._answering: dict[str, CancelScope] = {}
         self._decided: tuple[str | None, Clock] = (None, Clock(0.0))
+        self._priming = CancelScope()
         self._ending: facts.Close | None = None
         self._outbox = Outbox()
         self._follow_settings()
@@ -155,6 +156,7 @@ class Engine:
             case facts.Forget():
                 self._forget(command)
             case facts.Generate():
+                self._priming.cancel()
                 scope = self._answering[command.response_id] = CancelScope()
                 self._tasks.start_soon(self._answer, command, scope)
             case facts.Cancel():
@@ -185,6 +187,7 @@ class Engine:
                     await self._hear(event.audio)
                 case SessionUpdate():
                     self._follow_settings()
+                    self._read_ahead()
                 case _:
                     pass
 
@@ -300,6 +303,21 @@ class Engine:
             self.step(facts.Timed(clock.timings(generate.response_id)))
             self.step(finished)
         del self._answering[generate.response_id]
+        self._read_ahead()
+
+    def _read_ahead(self) -> None:
+        """Let the model read what the next prompt begins with, while nobody waits for it."""
+        self._priming.cancel()
+        if isinstance(self._engines.llm, Primed) and not self._answering:
+            self._priming = CancelScope()
+            self._tasks.start_soon(self._prime, self._engines.llm, self._priming)
+
+    async def _prime(self, llm: Primed, scope: CancelScope) -> None:
+        with scope:
+            try:
+                await llm.prime(self.session.outlook())
+            except BackendError as failed:
+                log.warning("the model cannot read ahead: %s", failed)
 
     async def _converse(self, generate: facts.Generate, voice: Voice, clock: Clock) -> facts.Finished:
         """Think and speak at the same time: one sentence is spoken while the next is made."""
