@@ -131,8 +131,9 @@ class Answer:
 
     def settle(self, item_id: str) -> None:
         """Write what was said so far of an open spoken item into the conversation; later words do not change it."""
-        if self.spoken and self._message is not None and self._message.id == item_id and not self._settled:
-            self._store(replace(self._message, content=(OutputAudio(transcript=self._sounded()),)))
+        message = self._message if self.spoken and not self._settled else None
+        if message is not None and message.id == item_id and self._present():
+            self._store(replace(message, content=(OutputAudio(transcript=self._sounded()),)))
             self._settled = True
 
     def _open_message(self) -> Events:
@@ -180,9 +181,15 @@ class Answer:
 
     def _done(self, item: Item) -> Events:
         self.response = replace(self.response, output=(*self.response.output[:-1], item))
-        if self._conversation is not None and self._entry is self._conversation.get(str(item.id)):
+        if self._conversation is not None and self._present():
             yield ConversationItemDone(item=item, previous_item_id=self._conversation.previous_id(str(item.id)))
         yield OutputItemDone(response_id=self.response.id, output_index=self._index, item=item)
+
+    def _present(self) -> bool:
+        """Tell whether the newest item is in the conversation: it is not out of band, and nobody has deleted it."""
+        if self._conversation is None or self._entry is None:
+            return False
+        return self._conversation.get(self._entry.id) is self._entry
 
     def _store(self, message: Message) -> None:
         if self._entry is not None:

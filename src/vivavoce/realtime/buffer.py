@@ -49,5 +49,7 @@ class InputBuffer:
         self._rate = bytes_per_second
 
     def _offset(self, ms: float) -> int:
+        if ms >= self.end_ms:
+            return len(self._sound)
         samples = round(max(ms - self._dropped_ms, 0.0) * self._rate / 2000)
         return min(samples * 2, len(self._sound))

@@ -105,11 +105,6 @@ class Conversation:
         """Return the entry of an item, or None."""
         return self._entries.get(item_id)
 
-    @property
-    def last_id(self) -> str | None:
-        """Return the id of the last item, or None."""
-        return self._order[-1] if self._order else None
-
     def check_place(self, item: Item, after: str | UnsetType | None) -> None:
         """Refuse an item whose id is taken or whose place does not exist.
 
@@ -139,11 +134,6 @@ class Conversation:
         self._entries[entry.id] = entry
         return self._order[index - 1] if index else None
 
-    def replace(self, item: Item) -> None:
-        """Put a newer version of an item in its place, if it is still there."""
-        if entry := self._entries.get(str(item.id)):
-            entry.item = item
-
     def remove(self, item_id: str) -> None:
         """Take an item out."""
         del self._entries[item_id]
@@ -168,7 +158,7 @@ class Conversation:
             raise ProtocolError("item_truncate_invalid_item_id", message, param="item_id")
         item = entry.item
         if not isinstance(item, Message) or item.role != "assistant" or not _spoken(item):
-            raise ProtocolError("invalid_value", "Only spoken assistant messages can be truncated.", param="item_id")
+            raise ProtocolError(None, "Only spoken assistant messages can be truncated.", param="item_id")
         end = min(max(audio_end_ms, 0), entry.audio_ms)
         heard = heard_text(_transcript(item), entry.marks, entry.audio_ms, end)
         entry.item = msgspec.structs.replace(item, content=(OutputAudio(transcript=heard),), status="incomplete")
@@ -190,7 +180,7 @@ def heard_text(transcript: str, marks: Iterable[tuple[float, int]], audio_ms: fl
     edges = [*marks, (audio_ms, len(transcript))]
     for (start, before), (stop, after) in itertools.pairwise(edges):
         if end_ms < stop:
-            share = max(end_ms - start, 0.0) / (stop - start)
+            share = max(end_ms - start, 0.0) / max(stop - start, 1.0)
             cut = before + int(share * (after - before))
             return transcript[: max(_word_end(transcript, cut), before)].rstrip()
     return ""

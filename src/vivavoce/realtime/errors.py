@@ -31,7 +31,6 @@ class ProtocolError(Exception):
 
 _PATTERNS = (
     (re.compile(r"Object missing required field `(?P<field>[^`]+)`"), "missing_required_parameter"),
-    (re.compile(r"Object contains unknown field `(?P<field>[^`]+)`"), "unknown_parameter"),
     (re.compile(r"Invalid (enum )?value (?P<value>.+)"), "invalid_value"),
     (re.compile(r"Expected `(int|float)` >= "), "integer_below_min_value"),
     (re.compile(r"Expected `(int|float)` <= "), "integer_above_max_value"),
@@ -48,8 +47,9 @@ def explain(wrong: msgspec.ValidationError, *, path: str = "", event_id: str | N
         path: what the client calls the decoded value.
         event_id: the client's event.
     """
-    complaint, _, where = str(wrong).partition(" - at `$")
-    param = ".".join(step for step in (path, where.rstrip("`").replace("[...]", "").lstrip(".")) if step)
+    complaint, _, where = str(wrong).partition(" - at ")
+    where = where.partition("`$")[2].rstrip("`").replace("[...]", "").lstrip(".")
+    param = ".".join(step for step in (path, where) if step)
     for pattern, code in _PATTERNS:
         if found := pattern.match(complaint):
             if field := found.groupdict().get("field"):
@@ -59,10 +59,6 @@ def explain(wrong: msgspec.ValidationError, *, path: str = "", event_id: str | N
 
 
 def _sentence(code: str, complaint: str, param: str) -> str:
-    match code:
-        case "missing_required_parameter":
-            return f"Missing required parameter: '{param}'."
-        case "unknown_parameter":
-            return f"Unknown parameter: '{param}'."
-        case _:
-            return f"Invalid value for '{param}': {complaint}." if param else f"{complaint}."
+    if code == "missing_required_parameter":
+        return f"Missing required parameter: '{param}'."
+    return f"Invalid value for '{param}': {complaint}." if param else f"{complaint}."
