@@ -411,10 +411,11 @@ class ClientSession:
             self._wanted = {name: value for name, value in self._wanted.items() if name != "vivavoce"}
             yield wire.SessionUpdate(session=self._wanted)
             return
-        if event.error.event_id == self._asked or (self._active == "" and not isinstance(event.error.event_id, str)):
-            self._active = self._active or None
-            if self._active and event.error.code == "conversation_already_has_active_response":
-                self._owed = True
-                return
-        if event.error.code != "response_cancel_not_active":
+        code, event_id = event.error.code, event.error.event_id
+        refused = event_id == self._asked or (self._active == "" and not isinstance(event_id, str))
+        if refused and self._active == "":
+            self._active = None
+        if code == "conversation_already_has_active_response" and self.answering:
+            self._owed = self._owed or refused
+        elif code != "response_cancel_not_active":
             yield Warn(event.error.code or event.error.type, event.error.message)
