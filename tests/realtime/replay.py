@@ -1,0 +1,81 @@
+"""Golden conversations: every line says who did what, and the session must do it again, to the letter.
+
+A line is `{"client": event}`, `{"server": event}`, `{"fact": …}` (the engine found out) or `{"command": …}` (the
+engine is asked). Silence is spelled `<100 ms>`. After a wanted change of behaviour, `python -m tests.realtime.replay`
+writes the answers anew; the difference is the review.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+from tests.realtime.harness import BYTES_PER_MS, Server, sound
+
+from vivavoce.realtime import facts
+from vivavoce.realtime.events import ServerEvent
+
+GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.jsonl"))
+FACTS = {kind.__name__: kind for kind in get_args(facts.AnyFact)}
+
+
+def replay(path: Path) -> list[dict[str, Any]]:
+    """Give a session what the client and the engine did, and return the whole conversation."""
+    server = Server()
+    lines = [_line(output) for output in server.greeting]
+    for told in map(json.loads, path.read_text().splitlines()):
+        if event := told.get("client"):
+            lines += [told, *map(_line, server(_spelled_out(event)))]
+        elif fact := told.get("fact"):
+            lines += [told, *map(_line, server(_fact(fact)))]
+    return lines
+
+
+def _line(output: Any) -> dict[str, Any]:
+    side = "server" if isinstance(output, ServerEvent) else "command"
+    return {side: _abbreviated(json.loads(msgspec.json.encode(output)))}
+
+
+def _fact(told: dict[str, Any]) -> Any:
+    fields = _spelled_out({name: value for name, value in told.items() if name != "type"})
+    if "audio" in fields:
+        fields["audio"] = base64.b64decode(fields["audio"])
+    return FACTS[told["type"]](**fields)
+
+
+def _abbreviated(value: Any) -> Any:
+    match value:
+        case dict():
+            return {name: _abbreviated(inner) for name, inner in value.items()}
+        case list():
+            return [_abbreviated(inner) for inner in value]
+        case str() if re.fullmatch("A{16,}=*", value):
+            return f"<{len(base64.b64decode(value)) / BYTES_PER_MS:g} ms>"
+        case _:
+            return value
+
+
+def _spelled_out(value: Any) -> Any:
+    match value:
+        case dict():
+            return {name: _spelled_out(inner) for name, inner in value.items()}
+        case list():
+            return [_spelled_out(inner) for inner in value]
+        case str() if silence := re.fullmatch(r"<(\d+) ms>", value):
+            return base64.b64encode(sound(float(silence[1]))).decode()
+        case _:
+            return value
+
+
+def record(path: Path) -> None:
+    """Write a conversation with the answers of today."""
+    path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in replay(path)))
+
+
+if __name__ == "__main__":
+    for golden in GOLDEN:
+        record(golden)

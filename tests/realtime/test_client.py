@@ -1,0 +1,459 @@
+from __future__ import annotations
+
+import pytest
+from tests.realtime.harness import Counted, sound, types
+
+from vivavoce.realtime import events as wire
+from vivavoce.realtime.client import (
+    HUSHED,
+    Captured,
+    ClientSession,
+    Hush,
+    Interrupted,
+    Play,
+    Played,
+    Report,
+    Returned,
+    Run,
+    Show,
+    TurnTaken,
+    Typed,
+    Warn,
+)
+from vivavoce.realtime.values import (
+    Audio,
+    AudioInput,
+    ErrorDetail,
+    FunctionCall,
+    Message,
+    Response,
+    ServerVad,
+    Session,
+    StatusDetails,
+)
+
+WANTED = {"type": "realtime", "instructions": "Be brief.", "vivavoce": {"partials": True}}
+
+
+class Client:
+    """Drives a client's half, and speaks for the server."""
+
+    def __init__(self, *, ready=True, detection=None):
+        self.half = ClientSession(WANTED, mint=Counted("c_"))
+        if ready:
+            self(wire.SessionCreated(session=Session()))
+            self.updated(detection)
+
+    def __call__(self, *happened):
+        return [output for one in happened for output in self.half.step(one)]
+
+    def updated(self, detection=None):
+        return self(wire.SessionUpdated(session=Session(audio=Audio(input=AudioInput(turn_detection=detection)))))
+
+    @property
+    def state(self):
+        return self.half.state
+
+    def created(self, response_id="r"):
+        return self(wire.ResponseCreated(response=Response(id=response_id)))
+
+    def done(self, response_id="r", **response):
+        return self(wire.ResponseDone(response=Response(id=response_id, **{"status": "completed"} | response)))
+
+    def words(self, text, item_id="i", response_id="r", kind=wire.OutputAudioTranscriptDelta):
+        return self(kind(response_id=response_id, item_id=item_id, output_index=0, delta=text))
+
+    def sound(self, item_id="i", response_id="r", ms=100):
+        return self(wire.OutputAudioDelta(response_id=response_id, item_id=item_id, output_index=0, delta=sound(ms)))
+
+    def said(self, item_id="i", response_id="r"):
+        message = Message(id=item_id, role="assistant", content=())
+        return self(wire.OutputItemDone(response_id=response_id, output_index=0, item=message))
+
+    def call(self, call_id="call", response_id="r", **changes):
+        call = FunctionCall(**{"id": "f", "call_id": call_id, "name": "look", "arguments": "{}"} | changes)
+        return self(wire.OutputItemDone(response_id=response_id, output_index=0, item=call))
+
+    def error(self, code=None, event_id=None, **detail):
+        return self(wire.Error(error=ErrorDetail(type="t", code=code, message="m", event_id=event_id, **detail)))
+
+    def started(self):
+        return self(wire.SpeechStarted(item_id="u", audio_start_ms=0))
+
+
+@pytest.fixture
+def client():
+    return Client()
+
+
+def answering(*items, done=False):
+    """A client that hears an answer."""
+    client = Client()
+    client.created()
+    for item_id in items or ("i",):
+        client.words("Hello there.", item_id)
+        client.sound(item_id)
+    if done:
+        client.done()
+    return client
+
+
+def sent(outputs):
+    return [output for output in outputs if isinstance(output, wire.ClientEvent)]
+
+
+def truncated(outputs):
+    return [(one.item_id, one.audio_end_ms) for one in outputs if isinstance(one, wire.ConversationItemTruncate)]
+
+
+def test_greeting():
+    client = Client(ready=False)
+    assert client.state == "connecting"
+    (update,) = client(wire.SessionCreated(session=Session()))
+    assert update.session == WANTED
+    assert client.updated() == client.updated() == []
+    assert client.state == "listening"
+    assert client.half.quiet
+
+
+def test_a_server_that_does_not_know_our_extensions_is_asked_without_them():
+    client = Client(ready=False)
+    client(wire.SessionCreated(session=Session()))
+    (update,) = client.error("unknown_parameter", param="session.vivavoce")
+    assert update.session == {"type": "realtime", "instructions": "Be brief."}
+
+
+def test_events_have_ids_but_not_the_sound(client):
+    (append,) = client(Captured(b"00"))
+    assert "event_id" not in wire.encode(append)
+    (item, create) = client(Typed("Hello."))
+    assert item.event_id != create.event_id
+
+
+def test_an_answer_is_shown_played_and_over_when_all_was_heard(client):
+    client.created()
+    assert client.state == "thinking"
+    assert client.words("Hello") == [Show(role="assistant", item_id="i", text="Hello")]
+    assert client.words(" there.") == [Show(role="assistant", item_id="i", text="Hello there.")]
+    assert client.sound() == [Play("i", sound(100))]
+    assert (client.state, client.half.playing_item, client.half.answering) == ("speaking", "i", True)
+    assert client.said() == [Show(role="assistant", item_id="i", text="Hello there.", final=True)]
+    client.done()
+    client(Played("i", 50))
+    assert client.state == "speaking"
+    client(Played("nowhere", 100, all_played=True))
+    assert client.state == "speaking"
+    client(Played("i", 100, all_played=True))
+    assert client.half.quiet
+    assert client.half.playing_item is None
+
+
+def test_sound_that_ends_before_its_response_is_over_with_it():
+    client = answering()
+    client(Played("i", 100, all_played=True))
+    assert client.state == "speaking"
+    client.done()
+    assert client.half.quiet
+
+
+def test_more_sound_after_a_gap_is_not_over():
+    client = answering()
+    client(Played("i", 100, all_played=True))
+    client.sound()
+    client.done()
+    assert client.state == "speaking"
+
+
+def test_quiet_only_when_nothing_was_asked_for(client):
+    client(Typed("Hello."))
+    assert client.state == "thinking"
+    assert not client.half.quiet
+
+
+# Interruption
+
+
+def test_barge_in_hushes_and_tells_what_was_heard():
+    client = answering()
+    client(Played("i", 40), Played("i", 30))
+    outputs = client.started()
+    assert types(outputs) == ["Hush", "conversation.item.truncate", "Show"]
+    assert truncated(outputs) == [("i", 40)]
+    assert outputs[-1] == Show(role="assistant", item_id="i", text="Hello there.", final=True, cut=True)
+    assert client.state == "hearing you"
+    assert client.sound() == client.words("more") == client.said() == client.call() == []
+    client(wire.SpeechStopped(item_id="u", audio_end_ms=5))
+    client.done()
+    assert client.half.quiet
+
+
+def test_an_answer_that_waits_behind_another_is_cut_too():
+    client = answering("i", "j", "k", done=True)
+    client(Played("j", 30))
+    assert truncated(client(Interrupted())) == [("j", 30), ("k", 0)]
+
+
+def test_all_of_an_old_answer_is_not_all():
+    client = answering("i", "j", done=True)
+    client(Played("i", 100, all_played=True))
+    assert client.state == "speaking"
+    client(Played("j", 100, all_played=True))
+    assert client.half.quiet
+
+
+def test_nothing_is_cut_where_the_session_says_so():
+    client = Client(detection=ServerVad(interrupt_response=False))
+    client.created()
+    client.sound()
+    assert client.started() == []
+    assert client.sound() != []
+    assert types(client(Interrupted()))[:2] == ["response.cancel", "Hush"]
+
+
+def test_an_interruption_cancels_once():
+    client = answering()
+    outputs = client(Interrupted())
+    assert types(outputs) == ["response.cancel", "Hush", "conversation.item.truncate", "Show"]
+    assert outputs[0].response_id == "r"
+    assert client(Interrupted()) == []
+    assert client.done(status="cancelled") == []
+    assert client.half.quiet
+
+
+def test_words_that_were_never_sounded_are_cut(client):
+    client.created()
+    client.words("Hello")
+    assert client(Interrupted())[-1] == Show(role="assistant", item_id="i", text="Hello", final=True, cut=True)
+
+
+def test_sound_that_comes_too_late_was_not_heard(client):
+    client.created()
+    client(Interrupted())
+    assert truncated(client.sound()) == [("i", 0)]
+    assert client.sound() == []
+
+
+def test_a_response_that_is_not_there_yet_is_interrupted(client):
+    client(Typed("Hello."))
+    (cancel,) = client(Interrupted())
+    assert "response_id" not in wire.encode(cancel)
+    assert client(Interrupted()) == []
+    client.created()
+    assert truncated(client.sound()) == [("i", 0)]
+    client.done(status="cancelled")
+    client(Typed("Again."))
+    client.created("s")
+    assert client.sound("j", "s") == [Play("j", sound(100))]
+
+
+def test_what_was_interrupted_is_forgotten_some_day(client):
+    for number in range(HUSHED):
+        client.created(f"r{number}")
+        client.sound(f"i{number}", f"r{number}")
+        client(Interrupted())
+        client.done(f"r{number}")
+    assert len(client.half._hushed) == HUSHED
+    assert len(client.half._words) <= 1
+
+
+# The person's turn
+
+
+def test_typing_asks(client):
+    (item, create) = client(Typed("Hello."))
+    assert item.item.content[0].text == "Hello."
+    assert types([item, create]) == ["conversation.item.create", "response.create"]
+
+
+def test_typing_while_it_speaks_interrupts_and_asks_when_it_has_ended():
+    client = answering()
+    outputs = client(Typed("Stop!"))
+    assert types(sent(outputs)) == ["response.cancel", "conversation.item.truncate", "conversation.item.create"]
+    assert types(client.done(status="cancelled")) == ["response.create"]
+    assert client.state == "thinking"
+
+
+def test_silence_takes_back_what_was_asked_for():
+    client = answering()
+    client(Typed("Stop!"), Interrupted())
+    assert client.done(status="cancelled") == []
+    assert client.half.quiet
+
+
+def test_push_to_talk_commits_and_asks():
+    assert types(Client()(TurnTaken())) == ["input_audio_buffer.commit", "response.create"]
+    outputs = sent(answering()(TurnTaken()))
+    assert types(outputs) == ["response.cancel", "conversation.item.truncate", "input_audio_buffer.commit"]
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        wire.SpeechStopped(item_id="u", audio_end_ms=5),
+        wire.InputAudioBufferCommitted(item_id="u"),
+        wire.InputAudioBufferCleared(),
+    ],
+)
+def test_whatever_ends_the_turn(client, end):
+    client.started()
+    assert client.state == "hearing you"
+    client(end)
+    assert client.half.quiet
+
+
+def test_what_the_person_said_is_shown(client):
+    partial = client(wire.InputTranscriptPartial(item_id="u", transcript="Hel"))
+    assert partial == [Show(role="user", item_id="u", text="Hel")]
+    for text in ("Hello", "Hello there"):
+        shown = client(wire.TranscriptionCompleted(item_id="u", transcript=text))
+        assert shown == [Show(role="user", item_id="u", text=text, final=True)]
+    failed = wire.TranscriptionFailed(item_id="u", error={"code": "c", "message": "m"})
+    assert client(failed) == [Warn("c", "m")]
+    assert client(wire.TranscriptionFailed(item_id="u", error={}))[0].code == "transcription_failed"
+
+
+# Tools
+
+
+def test_one_answer_to_all_calls(client):
+    client.created()
+    assert client.call("a", arguments='{"x":1}') == [Run("a", "look", '{"x":1}')]
+    client.call("b")
+    assert types(client(Returned("b", "2"))) == ["conversation.item.create"]
+    assert client.done() == []
+    assert client.state == "thinking"
+    outputs = client(Returned("a", "1"))
+    assert types(outputs) == ["conversation.item.create", "response.create"]
+    assert (outputs[0].item.call_id, outputs[0].item.output) == ("a", "1")
+    assert client(Returned("a", "again"), Returned("nowhere", "?")) == []
+
+
+def test_calls_that_return_before_the_response_is_done(client):
+    client.created()
+    client.call()
+    assert types(client(Returned("call", "1"))) == ["conversation.item.create"]
+    assert types(client.done()) == ["response.create"]
+    assert client.done() == []
+
+
+def test_a_tool_that_returns_while_the_next_answer_is_given(client):
+    client.created()
+    client.call()
+    client.done()
+    client.created("s")
+    assert types(client(Returned("call", "1"))) == ["conversation.item.create"]
+    assert types(client.done("s")) == ["response.create"]
+
+
+def test_a_tool_of_an_interrupted_answer_is_not_talked_about():
+    client = answering()
+    client.call()
+    client(Interrupted())
+    client.done(status="cancelled")
+    assert client.state == "thinking"
+    assert types(client(Returned("call", "1"))) == ["conversation.item.create"]
+    assert client.half.quiet
+
+
+def test_calls_that_cannot_be_run(client):
+    client.created()
+    assert client.call(status="incomplete") == []
+    assert (
+        client.half.step(
+            wire.OutputItemDone(response_id="r", output_index=0, item=FunctionCall(name="a", arguments=""))
+        )
+        == []
+    )
+    assert client.done() == []
+
+
+# Errors
+
+
+def asked(client):
+    (*_, create) = client(Typed("Hello."))
+    return create.event_id
+
+
+def test_a_refused_request_is_over(client):
+    event_id = asked(client)
+    assert client.error("invalid_value", "other") == [Warn("invalid_value", "m")]
+    assert client.state == "thinking"
+    assert client.error("invalid_value", event_id) == [Warn("invalid_value", "m")]
+    assert client.half.quiet
+
+
+def test_an_error_that_names_no_event_ends_the_request(client):
+    asked(client)
+    assert client.error() == [Warn("t", "m")]
+    assert client.half.quiet
+
+
+def test_a_request_that_crossed_a_turn_is_repeated(client):
+    event_id = asked(client)
+    client.created("of the turn")
+    assert client.error("conversation_already_has_active_response", event_id) == []
+    assert types(client.done("of the turn")) == ["response.create"]
+
+
+def test_a_request_that_was_overtaken_by_the_next_is_no_news(client):
+    first = asked(client)
+    client(Typed("And you?"))
+    client.created("of the turn")
+    assert types(client.done("of the turn", status="cancelled")) == ["response.create"]
+    assert client.error("conversation_already_has_active_response", first) == []
+    assert client.state == "thinking"
+
+
+def test_a_refusal_without_a_reason_is_not_repeated_for_ever(client):
+    event_id = asked(client)
+    assert types(client.error("conversation_already_has_active_response", event_id)) == ["Warn"]
+    assert client.half.quiet
+
+
+def test_a_cancellation_that_came_too_late_is_no_news(client):
+    assert client.error("response_cancel_not_active") == []
+
+
+def test_a_failed_response_is_told(client):
+    client.created()
+    detail = ErrorDetail(type="server_error", code="llm_failed", message="Broken.")
+    outputs = client.done(status="failed", status_details=StatusDetails(type="failed", error=detail))
+    assert outputs == [Warn("llm_failed", "Broken.")]
+    assert client.half.quiet
+
+
+def test_an_error_of_another_event_leaves_an_answer_alone():
+    client = answering()
+    client.error("invalid_value", None)
+    assert client.half.answering
+
+
+# Other servers
+
+
+def test_words_that_come_twice_are_shown_once(client):
+    client.created()
+    assert len(client.words("Hello.", kind=wire.OutputTextDelta)) == 1
+    assert client.words("Hello.") == []
+    assert client.words(" Bye.", kind=wire.OutputTextDelta)[0].text == "Hello. Bye."
+    client.words("A", "j")
+    assert client.words("A", "j", kind=wire.OutputTextDelta) == []
+
+
+def test_what_is_not_for_us_is_ignored(client):
+    message = Message(id="u", role="user", content=())
+    assert client(wire.Unknown("new", {}), wire.ConversationItemCreated(item=message)) == []
+    assert client(wire.RateLimitsUpdated(rate_limits=())) == []
+    assert client.said() == []
+
+
+def test_timings_are_reported(client):
+    timings = wire.ResponseTimings(response_id="r")
+    assert client(timings) == [Report(timings)]
+
+
+def test_an_item_without_words_is_hushed_without_words(client):
+    client.created()
+    client.sound()
+    assert [type(output) for output in client.started()] == [Hush, wire.ConversationItemTruncate]
