@@ -13,7 +13,7 @@ microphone hears the answer, and the agent interrupts itself.
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,6 @@ from vivavoce.agent.devices import SoundMicrophone, SoundSpeaker
 from vivavoce.agent.files import AudioClock, WavMicrophone, WavSpeaker
 from vivavoce.agent.services import IN_RATE, find, session_settings
 from vivavoce.agent.toolbox.weather import get_weather
-from vivavoce.compose import open_link
 from vivavoce.config import load
 from vivavoce.ports import LinkClosed
 from vivavoce.realtime.client import Captured, ClientSession, Hush, Play, Played, Report, Returned, Run, Show, Warn
@@ -35,6 +34,9 @@ from vivavoce.realtime.server import Ids
 from vivavoce.speech.pcm import from_pcm16, to_pcm16
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from vivavoce.agent.services import Service
     from vivavoce.compose import ClientLink
     from vivavoce.ports import Microphone, Speaker
     from vivavoce.realtime.client import Input, Output
@@ -126,6 +128,17 @@ class VoiceAgent:
         await self.step(Returned(run.call_id, result.output))
 
 
+@asynccontextmanager
+async def reach(service: Service, flags: dict[str, Any]) -> AsyncIterator[ClientLink]:
+    """Connect to the service, or start the embedded server in this process."""
+    if service.url:
+        async with vivavoce.connect(service.url, headers=service.headers) as link:
+            yield link
+    else:
+        async with vivavoce.embedded(**flags) as hub, vivavoce.in_process(hub) as link:
+            yield link
+
+
 async def talk(input_file: str | None, output_file: str | None, flags: dict[str, Any]) -> None:
     """Open the devices and the link, and converse."""
     settings = load(flags)
@@ -134,7 +147,7 @@ async def talk(input_file: str | None, output_file: str | None, flags: dict[str,
     clock, rate = AudioClock(realtime=True), service.out_rate
     hears = WavMicrophone(input_file, clock=clock) if input_file else SoundMicrophone(sample_rate=IN_RATE)
     speaks = WavSpeaker(output_file, clock=clock, sample_rate=rate) if output_file else SoundSpeaker(sample_rate=rate)
-    async with open_link(settings, service) as link, hears as microphone, speaks as speaker:
+    async with reach(service, flags) as link, hears as microphone, speaks as speaker:
         await VoiceAgent(link, session, microphone, speaker).run()
 
 
