@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 PREFIX = "VIVAVOCE_"
 FILE = "vivavoce.toml"
-NOT_SETTINGS = frozenset({"cache", "models_from", "config", "log", "llm_key", "stt_key", "tts_key", "key"})
+NOT_SETTINGS = frozenset(
+    ["cache", "models_from", "config", "log", "key", "llm_key", "stt_key", "tts_key", "geocoding_url", "forecast_url"]
+)
 """Environment variables of ours that other modules read."""
 
 INSTRUCTIONS = (
