@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Verdict: TypeAlias = Literal["good", "warning", "bad"]
 MARKS = {"good": "[green]✓[/]", "warning": "[yellow]![/]", "bad": "[red]✗[/]"}
+ROOM_FOR_DESCRIPTIONS = 120
+"""Columns of a terminal from which a model's description fits beside its name."""
 MEMORY_GIB = {"quality": 2.5, "fast": 1.5}
 
 
@@ -68,7 +70,10 @@ def models() -> None:
         size = sum(file.size for file in model.files)
         here = "here" if store.path(name) else "—"
         rows.append((name, model.kind, f"{size / 1e6:,.0f} MB", model.licence, here, model.description))
-    _table(("model", "for", "size", "licence", "", "what it is"), rows)
+    columns = ("model", "for", "size", "licence", "", "what it is")
+    if _console().width < ROOM_FOR_DESCRIPTIONS:
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    _table(columns, rows)
     _console().print(f"[dim]kept in {store.cache_root()}[/]", soft_wrap=True)
 
 
@@ -129,7 +134,8 @@ def doctor(settings: Settings) -> bool:
         if finding.remedy:
             console.print(f"    {finding.remedy}", style="dim", soft_wrap=True)
     bad = sum(finding.verdict == "bad" for finding in findings)
-    console.print("\n" + (f"{bad} to mend." if bad else "Ready: vivavoce talk"))
+    mute = any(finding.what.startswith("No ") for finding in findings)
+    console.print("\n" + (f"{bad} to mend." if bad else f"Ready: vivavoce talk{' --text' if mute else ''}"))
     return not bad
 
 
