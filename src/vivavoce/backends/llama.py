@@ -131,11 +131,12 @@ class Llama:
                 return
             self._ahead[slot] = text
 
-    async def close(self) -> None:
-        """Free the memory; the next use loads again."""
+    async def aclose(self) -> None:
+        """Free the memory when what runs has stopped; the next use loads again."""
         engines, self._engines = self._engines, None
         if engines is not None:
-            await to_thread.run_sync(engines.runtime.close)
+            with CancelScope(shield=True):
+                await to_thread.run_sync(engines.runtime.close)
 
     def _loaded(self) -> _Engines:
         with self._loading:
