@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -35,6 +36,7 @@ _engine_options = _options(
     click.option("--tts-model", metavar="NAME", help="Its model."),
     click.option("--voice", metavar="NAME", help="The voice of the answer; see `vivavoce voices`."),
     click.option("--instructions", metavar="TEXT", help="What the assistant is told to be."),
+    click.option("--greeting", metavar="TEXT", help='How it is told to open the conversation; "" for not at all.'),
     click.option("--language", metavar="TAG", help="The language that is spoken, such as en."),
     click.option("--silence-ms", type=int, metavar="MS", help="Silence that ends your turn [400]."),
 )
@@ -168,8 +170,29 @@ def doctor() -> None:
 
 
 def main() -> None:
-    """Run the command."""
-    cli(prog_name="vivavoce")
+    """Run the command, and leave at once.
+
+    A thread inside a native engine cannot be interrupted: the interpreter would wait for it, or abort with it.
+    """
+    import os
+
+    code = _exit_code()
+    with suppress(BrokenPipeError):
+        sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _exit_code() -> int:
+    try:
+        return int(cli.main(prog_name="vivavoce", standalone_mode=False) or 0)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    except (click.Abort, KeyboardInterrupt):
+        return 0
+    except click.ClickException as wrong:
+        wrong.show()
+        return wrong.exit_code
 
 
 def _settings(flags: dict[str, Any]) -> Any:

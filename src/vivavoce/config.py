@@ -44,6 +44,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The service's model."""
     voice: str | None = None
     instructions: str = INSTRUCTIONS
+    greeting: str = "Greet me in one short sentence and ask what you can do for me."
+    """What the assistant is told to open a spoken conversation with; empty to let the person begin."""
     language: str | None = None
     """Of the person's speech, as in BCP 47."""
     input_device: str | None = None

@@ -65,12 +65,12 @@ def voices(settings: Settings) -> None:
 
 def models() -> None:
     """List the catalogue."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, model in store.catalogue().items():
         size = sum(file.size for file in model.files)
         here = "here" if store.path(name) else "—"
         rows.append((name, model.kind, f"{size / 1e6:,.0f} MB", model.licence, here, model.description))
-    columns = ("model", "for", "size", "licence", "", "what it is")
+    columns: tuple[str, ...] = ("model", "for", "size", "licence", "", "what it is")
     if _console().width < ROOM_FOR_DESCRIPTIONS:
         columns, rows = columns[:-1], [row[:-1] for row in rows]
     _table(columns, rows)

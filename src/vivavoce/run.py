@@ -173,9 +173,17 @@ async def converse(
             tools=tools,
             microphone=sound.microphone,
             speaker=sound.speaker,
+            greeting=_greeting(settings, options),
             in_step=sound.in_step,
         )
         await attend(agent, console)
+
+
+def _greeting(settings: Settings, options: TalkOptions) -> str | None:
+    """Return how a conversation at the devices is opened; a recording or a typist begins by itself."""
+    if options.text or options.input_file or not settings.greeting:
+        return None
+    return f"{settings.instructions}\n{settings.greeting}"
 
 
 async def serve(settings: Settings, *, allow_remote: bool = False) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import UNSET
 from tests.realtime.harness import Counted, sound, types
 
 from vivavoce.realtime import events as wire
@@ -38,8 +39,8 @@ WANTED = {"type": "realtime", "instructions": "Be brief.", "vivavoce": {"partial
 class Client:
     """Drives a client's half, and speaks for the server."""
 
-    def __init__(self, *, ready=True, detection=None):
-        self.half = ClientSession(WANTED, mint=Counted("c_"))
+    def __init__(self, *, ready=True, detection=None, greeting=None):
+        self.half = ClientSession(WANTED, mint=Counted("c_"), greeting=greeting)
         if ready:
             self(wire.SessionCreated(session=Session()))
             self.updated(detection)
@@ -457,3 +458,21 @@ def test_an_item_without_words_is_hushed_without_words(client):
     client.created()
     client.sound()
     assert [type(output) for output in client.started()] == [Hush, wire.ConversationItemTruncate]
+
+
+def test_a_greeting_opens_the_conversation_once():
+    client = Client(ready=False, greeting="Say hello.")
+    client(wire.SessionCreated(session=Session()))
+    (asked,) = client.updated()
+    assert asked.response.instructions == "Say hello."
+    assert client.state == "thinking"
+    assert client.updated() == []
+
+
+def test_what_is_typed_early_waits_for_the_settings_and_comes_before_a_greeting():
+    client = Client(ready=False, greeting="Say hello.")
+    assert client(Typed("one")) == []
+    client(wire.SessionCreated(session=Session()))
+    outputs = client.updated()
+    assert types(outputs) == ["conversation.item.create", "response.create"]
+    assert outputs[1].response is UNSET

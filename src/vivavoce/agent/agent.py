@@ -90,6 +90,7 @@ class Agent:
         tools: Toolbox,
         microphone: Microphone | None = None,
         speaker: Speaker | None = None,
+        greeting: str | None = None,
         in_step: bool = False,
         watch: Callable[[Input | Output], None] | None = None,
     ) -> None:
@@ -103,13 +104,14 @@ class Agent:
             tools: what the model may call.
             microphone: frames at the session's input rate; None for a conversation in writing.
             speaker: takes sound at the session's output rate; None to read the answers only.
+            greeting: what the model is told to open the conversation with; None to let the person begin.
             in_step: whether the microphone waits while the server works, so that only sound takes time.
             watch: sees everything that goes in and out of the session.
         """
         self.muted = False
         self.dropped = 0
         """Frames of sound that a stalled network made us forget."""
-        self._client = ClientSession(session, mint=mint)
+        self._client = ClientSession(session, mint=mint, greeting=greeting)
         self._link = link
         self._view = view
         self._tools = tools
@@ -229,8 +231,11 @@ class Agent:
 
     async def _until_server_waits(self) -> None:
         """Wait until the server has heard everything and has nothing to say that is not queued yet."""
-        while self._outbox or self._client.state == "thinking" or (self._client.answering and self._all_played()):
+        while self._outbox or self._must_answer():  # noqa: ASYNC110 - a speaker cannot be awaited
             await anyio.sleep(0 if self._outbox else POLL_S / 10)
+
+    def _must_answer(self) -> bool:
+        return self._client.state == "thinking" or (self._client.answering and self._all_played())
 
     async def _until_answered(self) -> None:
         """Wait until nothing has been said for a while."""

@@ -20,6 +20,7 @@ from vivavoce.realtime.values import (
     FunctionCallOutput,
     InputText,
     Message,
+    ResponseParams,
 )
 
 if TYPE_CHECKING:
@@ -153,12 +154,13 @@ class _Calls:
 class ClientSession:
     """One person's session with a server."""
 
-    def __init__(self, session: dict[str, Any], *, mint: Mint) -> None:
+    def __init__(self, session: dict[str, Any], *, mint: Mint, greeting: str | None = None) -> None:
         """Begin.
 
         Args:
             session: the settings to ask for when the server has greeted us, as in `session.update`.
             mint: makes identifiers.
+            greeting: what the model is told to open the conversation with; None to let the person begin.
         """
         self._wanted = session
         self._mint = mint
@@ -178,6 +180,9 @@ class ClientSession:
         self._all_played = False
         self._calls: dict[str, _Calls] = {}
         self._words: dict[str, _Words] = {}
+        self._greeting = greeting
+        self._early: list[Typed] = []
+        """What was typed before the session had its settings."""
 
     @property
     def state(self) -> State:
@@ -255,6 +260,9 @@ class ClientSession:
             self._playing.clear()
 
     def _typed(self, typed: Typed) -> Outputs:
+        if not self._ready:
+            self._early.append(typed)
+            return
         yield from self._interrupt(cancel=True)
         item = Message(id=self._mint("item"), role="user", content=(InputText(text=typed.text),))
         yield wire.ConversationItemCreate(item=item)
@@ -312,7 +320,7 @@ class ClientSession:
             case wire.SessionCreated():
                 yield wire.SessionUpdate(session=self._wanted)
             case wire.SessionUpdated():
-                self._ready = True
+                yield from self._begin()
                 detection = event.session.audio.input.turn_detection
                 self._interruptible = detection is None or detection.interrupt_response
             case wire.SpeechStarted():
@@ -337,6 +345,18 @@ class ClientSession:
                 yield Report(event)
             case _:
                 yield from self._told(event)
+
+    def _begin(self) -> Outputs:
+        """Open the conversation when the settings are in effect, once."""
+        if self._ready:
+            return
+        self._ready = True
+        early, self._early = self._early, []
+        if self._greeting and not early:
+            self._active = ""
+            yield wire.ResponseCreate(response=ResponseParams(instructions=self._greeting))
+        for typed in early:
+            yield from self._typed(typed)
 
     def _told(self, event: wire.AnyServerEvent) -> Outputs:
         match event:
