@@ -99,19 +99,19 @@ class Llama:
         """
         for reading in self._priming:
             reading.cancel()
-        answer = _Answer(await to_thread.run_sync(self._loaded), prompt, self._temperature)
+        answer = _Answer(await to_thread.run_sync(self._loaded, abandon_on_cancel=True), prompt, self._temperature)
         async with aclosing(answer.pieces()) as pieces:
             async for piece in pieces:
                 yield piece
 
     async def warm_up(self) -> None:
         """Fetch and load the models, and let them read what every conversation begins with."""
-        engines = await to_thread.run_sync(self._loaded)
+        engines = await to_thread.run_sync(self._loaded, abandon_on_cancel=True)
         await _read(engines.runtime, prompts.talk(_GREETING), TALK)
 
     async def prime(self, prompt: Prompt) -> None:
         """Read the conversation so far, learn its tools, and read what their arguments are asked with."""
-        engines = await to_thread.run_sync(self._loaded)
+        engines = await to_thread.run_sync(self._loaded, abandon_on_cancel=True)
         beginnings = [(TALK, prompts.ahead(prompt))]
         if prompt.tools:
             await to_thread.run_sync(engines.gates.gate, prompt.tools)
