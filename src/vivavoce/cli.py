@@ -91,14 +91,18 @@ def talk(
 @click.option("--port", type=int, help="Where to listen [8080].")
 @click.option("--certfile", metavar="FILE", help="TLS certificate, PEM.")
 @click.option("--keyfile", metavar="FILE", help="TLS key, PEM.")
-@click.option("--allow-remote", is_flag=True, help="Listen beyond this machine although there is no authentication.")
+@click.option("--api-keys", "api_keys_file", metavar="FILE", help="Who may call: one key a line, or NAME:KEY.")
+@click.option("--allow-remote", is_flag=True, help="Listen beyond this machine although there are no API keys.")
+@click.option("--allow-origin", "origins", multiple=True, metavar="ORIGIN", help="A web page that may call, https://…")
 @click.option("--max-sessions", type=int, metavar="N", help="Sessions at once [100].")
+@click.option("--max-sessions-per-key", type=int, metavar="N", help="Of one API key [all].")
+@click.option("--max-sessions-per-address", type=int, metavar="N", help="Of one address [all].")
 @_engine_options
-def serve(*, allow_remote: bool, **flags: Any) -> None:
-    """Serve the Realtime API to others, over WebSocket at /v1/realtime."""
+def serve(*, allow_remote: bool, origins: tuple[str, ...], **flags: Any) -> None:
+    """Serve the Realtime API to others, over WebSocket at /v1/realtime, and over HTTP beside it."""
     from vivavoce.run import serve as run_serve
 
-    _run(run_serve, flags, allow_remote=allow_remote)
+    _run(run_serve, flags | {"allowed_origins": origins or None}, allow_remote=allow_remote)
 
 
 @cli.command()

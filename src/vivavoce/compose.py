@@ -92,6 +92,7 @@ async def open_hub(settings: Settings, *, lead_s: float = float("inf")) -> Async
         ModelError: a model cannot be had.
     """
     from vivavoce.server.hub import Hub
+    from vivavoce.server.limits import Limits
 
     engines = build_engines(settings)
     await fetch_weights(weights_of(engines))
@@ -100,7 +101,19 @@ async def open_hub(settings: Settings, *, lead_s: float = float("inf")) -> Async
             if isinstance(engine, Closing):
                 stack.push_async_callback(engine.aclose)
         defaults = default_session(settings, engines)
-        yield Hub(engines, defaults=defaults, max_sessions=settings.max_sessions, lead_s=lead_s)
+        yield Hub(
+            engines,
+            defaults=defaults,
+            max_sessions=settings.max_sessions,
+            lifetime_s=settings.session_minutes * 60,
+            lead_s=lead_s,
+            limits=Limits(
+                sessions_per_key=settings.max_sessions_per_key,
+                sessions_per_address=settings.max_sessions_per_address,
+                openings_per_s=settings.max_openings_per_s,
+            ),
+            models=(settings.stt_model or settings.stt, settings.tts_model or settings.tts),
+        )
 
 
 def default_session(settings: Settings, engines: Engines) -> Session:

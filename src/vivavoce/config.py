@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 PREFIX = "VIVAVOCE_"
 FILE = "vivavoce.toml"
 NOT_SETTINGS = frozenset(
-    ["cache", "models_from", "config", "log", "key", "llm_key", "stt_key", "tts_key", "geocoding_url", "forecast_url"]
+    "cache models_from config log key llm_key stt_key tts_key api_keys geocoding_url forecast_url".split()  # noqa: SIM905
 )
 """Environment variables of ours that other modules read."""
+LISTS = frozenset({"allowed_origins"})
+"""Settings whose environment variable has commas between its values."""
 
 INSTRUCTIONS = (
     "You are a friendly voice assistant. Answer in one or two short sentences of plain spoken English, "
@@ -74,7 +76,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080
     certfile: str | None = None
     keyfile: str | None = None
+    api_keys_file: str | None = None
+    """Who may use the server: one key a line; beside it, `VIVAVOCE_API_KEYS`."""
+    allowed_origins: tuple[str, ...] = ()
+    """Web pages, beside the server's own, that may call it, as in `https://example.org`."""
     max_sessions: Annotated[int, Meta(ge=1)] = 100
+    """At one time, as in the next two."""
+    max_sessions_per_key: Annotated[int, Meta(ge=1)] | None = None
+    max_sessions_per_address: Annotated[int, Meta(ge=1)] | None = None
+    max_openings_per_s: Annotated[float, Meta(gt=0.0)] = 50.0
+    """Sessions that one key, or one address, may open a second."""
+    session_minutes: Annotated[float, Meta(gt=0.0)] = 60.0
+    """After which a session expires."""
 
 
 def load(
@@ -115,9 +128,10 @@ def _from_file(file: Path | None, environ: Mapping[str, str]) -> tuple[str, dict
         raise ConfigError(f"{path} cannot be read as TOML: {wrong}.") from None
 
 
-def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     ours = {name.removeprefix(PREFIX).lower(): value for name, value in environ.items() if name.startswith(PREFIX)}
-    return {name: value for name, value in ours.items() if name not in NOT_SETTINGS and value}
+    chosen: dict[str, Any] = {name: value for name, value in ours.items() if name not in NOT_SETTINGS and value}
+    return {name: value.split(",") if name in LISTS else value for name, value in chosen.items()}
 
 
 def _check(values: Mapping[str, Any], source: str) -> None:

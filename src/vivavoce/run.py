@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -193,7 +194,9 @@ async def serve(settings: Settings, *, allow_remote: bool = False) -> None:
         VivavoceError: it cannot listen, or a model cannot be had.
     """
     from vivavoce.server.app import serve as listen
+    from vivavoce.server.auth import Access, load_keys
 
+    access = Access(load_keys(_path(settings.api_keys_file), os.environ), origins=settings.allowed_origins)
     async with compose.open_hub(settings, lead_s=LEAD_S) as hub:
         await listen(
             hub,
@@ -202,6 +205,7 @@ async def serve(settings: Settings, *, allow_remote: bool = False) -> None:
             certfile=_path(settings.certfile),
             keyfile=_path(settings.keyfile),
             allow_remote=allow_remote,
+            access=access,
             on_listening=lambda url: _tell(f"{url} is open; loading the models …"),
             on_ready=lambda url: _tell(f"Ready: {url} (Ctrl+C ends)"),
         )

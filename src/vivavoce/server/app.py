@@ -10,9 +10,15 @@ from typing import TYPE_CHECKING, Final
 import anyio
 from anyio import CancelScope, create_task_group
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
 
+from vivavoce.server.auth import Access, AuthError
+from vivavoce.server.http.gate import Gate
+from vivavoce.server.http.routes import answer_error, http_routes
+from vivavoce.server.http.wire import ApiError
+from vivavoce.server.hub import refuse
 from vivavoce.server.listening import listen, tls_context, uvicorn_server
 from vivavoce.server.websocket import WebSocketLink
 
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskStatus
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.types import ASGIApp
     from starlette.websockets import WebSocket
 
     from vivavoce.server.hub import Hub
@@ -31,23 +38,35 @@ if TYPE_CHECKING:
 
 REALTIME: Final = "/v1/realtime"
 GRACE_S: Final = 20.0
+UNAUTHORIZED: Final = 3000
+"""WebSocket close code (IANA registry)."""
 INDEX: Final = """vivavoce, a Realtime voice server
 
-/v1/realtime  WebSocket: the OpenAI Realtime protocol
-/healthz      200 while the process lives
-/readyz       200 when sessions can be opened, else 503
+/v1/realtime   WebSocket: the OpenAI Realtime protocol
+/openapi.json  what else there is: models, chat, transcriptions, speech, ephemeral keys
+/healthz       200 while the process lives
+/readyz        200 when sessions can be opened, else 503
 """
 
 log = logging.getLogger("vivavoce.server")
 
 
-def create_app(hub: Hub) -> Starlette:
-    """Return the routes to a hub."""
+def create_app(hub: Hub, access: Access | None = None) -> ASGIApp:
+    """Return the routes to a hub.
+
+    Args:
+        hub: runs the sessions.
+        access: who is let in; everybody by default.
+    """
+    access = access or Access()
 
     async def realtime(websocket: WebSocket) -> None:
         link = await WebSocketLink.accept(websocket)
         try:
-            await hub.open(link, websocket.query_params.get("model"))
+            caller = access.admit(websocket)
+            await hub.open(link, websocket.query_params.get("model"), caller=caller)
+        except AuthError as wrong:
+            await refuse(link, UNAUTHORIZED, wrong.detail)
         except Exception:
             log.exception("a session could not be run")
             await link.close(1011, "internal error")
@@ -55,16 +74,19 @@ def create_app(hub: Hub) -> Starlette:
     async def ready(_: Request) -> Response:
         return JSONResponse({"status": hub.state}, 200 if hub.state == "ready" else 503)
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", _index),
             Route("/healthz", _health),
             Route("/readyz", ready),
             Route(REALTIME, _not_upgraded),
             WebSocketRoute(REALTIME, realtime),
+            *http_routes(hub, access),
             WebSocketRoute("/{path:path}", _no_such_socket),
-        ]
+        ],
+        exception_handlers=dict.fromkeys((ApiError, HTTPException, Exception), answer_error),
     )
+    return Gate(app, access)
 
 
 async def _index(_: Request) -> Response:
@@ -92,6 +114,7 @@ async def serve(
     certfile: Path | None = None,
     keyfile: Path | None = None,
     allow_remote: bool = False,
+    access: Access | None = None,
     grace_s: float = GRACE_S,
     on_listening: Callable[[str], None] | None = None,
     on_ready: Callable[[str], None] | None = None,
@@ -107,7 +130,8 @@ async def serve(
         port: 0 for any that is free.
         certfile: certificate chain (PEM), for TLS.
         keyfile: its key (PEM), where it is not in the same file.
-        allow_remote: listen where other machines can reach it; nothing here asks who calls.
+        allow_remote: listen where other machines can reach it although there are no API keys.
+        access: who is let in; everybody by default.
         grace_s: seconds that answers have to be finished.
         on_listening: is told the URL when the port is open.
         on_ready: is told the URL when sessions can be opened.
@@ -116,9 +140,10 @@ async def serve(
         ServeError: it cannot listen.
         Exception: what an engine raised when it warmed up.
     """
+    access = access or Access()
     tls = tls_context(certfile, keyfile)
-    sockets = listen(host, port, allow_remote=allow_remote)
-    server = uvicorn_server(create_app(hub), tls)
+    sockets = listen(host, port, allow_remote=allow_remote or not access.open)
+    server = uvicorn_server(create_app(hub, access), tls)
     url = _url(host, sockets[0].getsockname()[1], secure=tls is not None)
     until_first, until_second = CancelScope(), CancelScope()
     failed: Exception | None = None

@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import anyio
+import msgspec
 from anyio import CancelScope, create_task_group, move_on_after
 from msgspec.structs import replace
 
 from vivavoce.ports import LinkClosed, Warm
-from vivavoce.realtime.events import AnyClientEvent, AnyServerEvent, Error
+from vivavoce.realtime.errors import ProtocolError
+from vivavoce.realtime.events import AnyClientEvent, AnyServerEvent, Error, decode_client
 from vivavoce.realtime.server import Ids, ServerSession
 from vivavoce.realtime.values import Audio, AudioInput, ErrorDetail, ServerVad, Session
+from vivavoce.server.auth import SOMEBODY
 from vivavoce.server.engine import Engine, Engines
+from vivavoce.server.limits import Limits, Turnstile
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vivavoce.ports import Link
+    from vivavoce.server.auth import Caller
     from vivavoce.server.engine import Watch
+    from vivavoce.server.limits import Refusal
 
 State: TypeAlias = Literal["warming", "ready", "draining"]
 
 DEFAULTS: Final = Session(model="vivavoce", audio=Audio(input=AudioInput(turn_detection=ServerVad())))
 MAX_SESSIONS: Final = 64
 LIFETIME_S: Final = 3600.0
+NO_LIMITS: Final = Limits()
 RESTART: Final = (1012, "The server restarts; connect again in a moment.")
 
 _POLL_S: Final = 0.05
@@ -43,6 +52,8 @@ class Hub:
         max_sessions: int = MAX_SESSIONS,
         lifetime_s: float = LIFETIME_S,
         lead_s: float = float("inf"),
+        limits: Limits = NO_LIMITS,
+        models: Sequence[str] = (),
     ) -> None:
         """Begin cold: `warm_up` makes it ready.
 
@@ -52,9 +63,13 @@ class Hub:
             max_sessions: at one time.
             lifetime_s: seconds after which a session expires.
             lead_s: how far ahead of real time speech may be sent, seconds.
+            limits: of one caller.
+            models: names that the server goes by; a client may use any other.
         """
         self.state: State = "warming"
-        self._engines = engines
+        self.engines = engines
+        self.models = tuple(dict.fromkeys([defaults.model, *models]))
+        self._turnstile = Turnstile(limits)
         self._defaults = defaults
         self._max_sessions = max_sessions
         self._lifetime_s = lifetime_s
@@ -82,7 +97,7 @@ class Hub:
                 failures.append(wrong)
                 tasks.cancel_scope.cancel()
 
-        engines = self._engines
+        engines = self.engines
         async with create_task_group() as tasks:
             for engine in {
                 id(engine): engine for engine in (engines.vad, engines.stt, engines.llm, engines.tts)
@@ -100,6 +115,7 @@ class Hub:
         model: str | None = None,
         *,
         watch: Watch | None = None,
+        caller: Caller = SOMEBODY,
     ) -> None:
         """Run one session until it ends; a client that cannot be served is told why.
 
@@ -107,15 +123,18 @@ class Hub:
             link: to the client.
             model: what the client calls the model.
             watch: sees everything that goes in and out of the session.
+            caller: whose limits count, and what the session begins with.
         """
-        if refusal := self._refusal():
-            await _refuse(link, *refusal)
+        if refusal := self.refusal() or self._full() or self._turnstile.refusal(caller):
+            await refuse(link, *refusal)
             return
-        engine = self._engine(link, model, watch)
+        engine = self._engine(link, self._fresh(caller.session or self._defaults, model), watch)
         self._running.add(engine)
+        self._turnstile.enter(caller)
         try:
             await engine.run()
         finally:
+            self._turnstile.leave(caller)
             self._running.discard(engine)
             self._ended.set()
             self._ended = anyio.Event()
@@ -138,35 +157,55 @@ class Hub:
             while self._running:
                 await self._ended.wait()
 
-    def _engine(self, link: Link[AnyClientEvent, AnyServerEvent], model: str | None, watch: Watch | None) -> Engine:
-        session = replace(
-            self._defaults,
-            id=f"sess_{secrets.token_hex(12)}",
-            model=model or self._defaults.model,
-            expires_at=int(time.time() + self._lifetime_s),
-        )
-        state = ServerSession(
-            session, mint=Ids(secrets.token_hex(8)), now=anyio.current_time(), lifetime=self._lifetime_s
-        )
-        return Engine(state, self._engines, link, lead_s=self._lead_s, watch=watch)
+    def prepare(self, patch: dict[str, Any]) -> Session:
+        """Return what a session would have in effect after this update, without an id.
 
-    def _refusal(self) -> tuple[int, ErrorDetail] | None:
-        """Return the close code and the error for a client that cannot be served now."""
+        Raises:
+            ProtocolError: the update would be refused.
+        """
+        session = ServerSession(self._defaults, mint=Ids(""))
+        for told in session.step(decode_client(msgspec.json.encode({"type": "session.update", "session": patch}))):
+            if isinstance(told, Error):
+                wrong = told.error
+                raise ProtocolError(wrong.code, wrong.message, param=wrong.param, kind=wrong.type)
+        model = patch.get("model")
+        return replace(session.session, model=model) if isinstance(model, str) and model else session.session
+
+    def refusal(self) -> Refusal | None:
+        """Return the close code and the error where nobody can be served now."""
         if self.state == "warming":
             message = "The server is still loading its models; try again in a moment."
             return 1013, ErrorDetail(type="server_error", code="server_warming_up", message=message)
         if self.state == "draining":
             message = "The server is about to stop; connect again in a moment."
             return 1012, ErrorDetail(type="server_error", code="server_draining", message=message)
-        if self.sessions >= self._max_sessions:
-            message = f"All {self._max_sessions} sessions of this server are in use; try again later."
-            return 1008, ErrorDetail(type="rate_limit_error", code="session_limit_reached", message=message)
         return None
 
+    def _full(self) -> Refusal | None:
+        if self.sessions < self._max_sessions:
+            return None
+        message = f"All {self._max_sessions} sessions of this server are in use; try again later."
+        return 1008, ErrorDetail(type="rate_limit_error", code="session_limit_reached", message=message)
 
-async def _refuse(link: Link[AnyClientEvent, AnyServerEvent], code: int, error: ErrorDetail) -> None:
+    def _fresh(self, session: Session, model: str | None) -> Session:
+        return replace(
+            session,
+            id=f"sess_{secrets.token_hex(12)}",
+            model=model or session.model,
+            expires_at=int(time.time() + self._lifetime_s),
+        )
+
+    def _engine(self, link: Link[AnyClientEvent, AnyServerEvent], session: Session, watch: Watch | None) -> Engine:
+        state = ServerSession(
+            session, mint=Ids(secrets.token_hex(8)), now=anyio.current_time(), lifetime=self._lifetime_s
+        )
+        return Engine(state, self.engines, link, lead_s=self._lead_s, watch=watch)
+
+
+async def refuse(link: Link[AnyClientEvent, AnyServerEvent], code: int, error: ErrorDetail) -> None:
+    """Tell a client why it is not served, and close."""
     try:
         await link.send(Error(event_id=f"event_{secrets.token_hex(12)}", error=error))
     except LinkClosed:
         return
-    await link.close(code, str(error.code))
+    await link.close(code, error.code or error.message)

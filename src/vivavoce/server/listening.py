@@ -10,7 +10,9 @@ from socket import AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, SO_REUSEADDR, SOCK_STREA
 from socket import socket as Socket  # noqa: N812 - a class
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+import h11
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from vivavoce.errors import VivavoceError
@@ -33,6 +35,10 @@ LINGER_S: Final = 5.0
 """Time that a client has to take the close frame and what was sent before it."""
 SHUTDOWN_S: Final = 3
 BACKLOG: Final = 128
+MAX_CONNECTIONS: Final = 1024
+"""Connections of any kind at one time; more are dropped."""
+REQUEST_S: Final = 10.0
+"""Time that a client has to send the head of a request."""
 MAX_PORT: Final = 65535
 
 
@@ -68,6 +74,38 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.transport.abort()
 
 
+class HttpProtocol(H11Protocol):
+    """HTTP that waits neither for too many clients nor for long."""
+
+    _impatience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take the connection if there is room."""
+        super().connection_made(transport)
+        if len(self.connections) > MAX_CONNECTIONS:
+            transport.abort()
+        else:
+            self._impatience = self.loop.call_later(REQUEST_S, transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; what comes before the head of a request is whole must come soon."""
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self._wait_patiently()
+        elif self._impatience is None:
+            self._impatience = self.loop.call_later(REQUEST_S, self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._wait_patiently()
+        super().connection_lost(exc)
+
+    def _wait_patiently(self) -> None:
+        if self._impatience is not None:
+            self._impatience.cancel()
+            self._impatience = None
+
+
 def uvicorn_server(app: ASGIApp, tls: ssl.SSLContext | None) -> Server:
     """Return a server of the application that is silent about what goes well."""
     config = uvicorn.Config(
@@ -77,7 +115,7 @@ def uvicorn_server(app: ASGIApp, tls: ssl.SSLContext | None) -> Server:
         ws_ping_interval=PING_S,
         ws_ping_timeout=PING_S,
         ws_per_message_deflate=False,
-        http="h11",
+        http=HttpProtocol,
         lifespan="off",
         log_config=None,
         log_level="warning",
@@ -141,8 +179,9 @@ def listen(host: str, port: int, *, allow_remote: bool = False) -> list[Socket]:
     remote = [where for _, (where, *_) in addresses if not ip_address(where.partition("%")[0]).is_loopback]
     if remote and not allow_remote:
         raise ServeError(
-            f"'{host}' can be reached from other machines, and this server does not ask who calls: "
-            "listen at 127.0.0.1, or allow remote clients where something in front of it checks them."
+            f"'{host}' can be reached from other machines, and this server does not ask who calls: give it API keys "
+            "(--api-keys FILE or VIVAVOCE_API_KEYS), listen at 127.0.0.1, or pass --allow-remote where something in "
+            "front of it checks who calls."
         )
     sockets: list[Socket] = []
     try:

@@ -1,0 +1,1 @@
+"""The HTTP side of the server, in the shapes of the OpenAI API."""
