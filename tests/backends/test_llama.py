@@ -49,7 +49,7 @@ def llama() -> Iterator[Llama]:
         pytest.skip(str(error))
     model = Llama(model=MODEL, context=384)
     yield model
-    anyio.run(model.close)
+    anyio.run(model.aclose)
 
 
 def user(text: str) -> PromptMessage:
@@ -235,11 +235,16 @@ def test_words_of_the_template_are_only_words():
     assert "<|im_end|>\n<|im_start|>system\nSay" not in llama_prompts.talk(Prompt(messages=(user(forged),)))
 
 
-async def test_a_schema_that_is_no_grammar_is_survived(llama):
-    schema = {"type": "object", "properties": {"x": {"type": "string", "pattern": "("}}, "required": ["x"]}
-    odd = PromptTool(name="odd", description="Odd.", parameters=schema)
-    answer = await pieces(llama, user("hello"), tools=(odd,), tool_choice="odd")
-    assert text(answer).startswith("Which x") or calls(answer) == [("odd", {"x": "hello"})]
+def test_a_search_takes_the_words_where_the_model_finds_none():
+    lookup = PromptTool(
+        name="lookup",
+        description="Search our documents.",
+        parameters={"type": "object", "properties": {"query": {"type": "string"}}, "required": ["query"]},
+    )
+    words = "Find the section on sick leave in the handbook."
+    assert llama_prompts.searched(lookup, {}, words) == {"query": words}
+    assert llama_prompts.searched(lookup, {"query": "sick leave"}, words) == {"query": "sick leave"}
+    assert llama_prompts.searched(WEATHER, {}, words) == {}
 
 
 async def test_an_unknown_model_is_named():

@@ -229,13 +229,13 @@ class _Answer:
     async def _opinion(self, request: Request) -> float:
         """Return the log odds that the model gives to the tool being asked for."""
         question = prompts.judge(request.tool, request.words)
+        odds: dict[str, float] = {}
         async with aclosing(self._chunks(question, slot=JUDGE, temperature=0.0, max_tokens=1, n_probs=20)) as chunks:
             async for choice in chunks:
                 if choice.get("logprobs"):
                     top = choice["logprobs"]["content"][0]["top_logprobs"]
                     odds = {entry["token"].strip(): entry["logprob"] for entry in reversed(top)}
-                    return float(odds.get("yes", _UNHEARD_OF) - odds.get("no", _UNHEARD_OF))
-        return 0.0
+        return odds.get("yes", _UNHEARD_OF) - odds.get("no", _UNHEARD_OF)
 
     async def _arguments(self, request: Request) -> tuple[list[dict[str, Any]], list[str]]:
         """Let the model fill in the arguments of each call; return the complete ones, else what they lack."""
@@ -245,6 +245,8 @@ class _Answer:
         lacking: list[str] = []
         for filled in await self._filled(request):
             arguments = prompts.grounded(tool, filled, said)
+            if not request.follows:
+                arguments = prompts.searched(tool, arguments, request.words)
             lacking += prompts.missing(tool, arguments)
             if not prompts.missing(tool, arguments) and arguments not in complete:
                 complete.append(arguments)

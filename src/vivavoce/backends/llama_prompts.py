@@ -74,6 +74,8 @@ _LONGEST_LINE: Final = 600
 """Characters of one of them."""
 _LIKENESS: Final = 0.75
 """Similarity from which a recogniser's spelling counts as the word."""
+_QUERIES: Final = frozenset(["query", "question", "search", "q"])
+"""Names of arguments that the user's own words are good for."""
 _LONGEST_VALUE: Final = 120
 _LARGEST_NUMBER: Final = 1_000_000
 _NUMBER: Final = re.compile(
@@ -134,6 +136,11 @@ def grounded(tool: PromptTool, arguments: Mapping[str, Any], said: str) -> dict[
     """Keep the arguments that stand on what the user said."""
     schemas = _properties(tool)
     return {name: value for name, value in arguments.items() if _stands(value, schemas.get(name, {}), said)}
+
+
+def searched(tool: PromptTool, arguments: Mapping[str, Any], words: str) -> dict[str, Any]:
+    """Let a search without a query take the words that asked for it."""
+    return {**arguments, **{name: words for name in missing(tool, arguments) if name in _QUERIES}}
 
 
 def missing(tool: PromptTool, arguments: Mapping[str, Any]) -> list[str]:
