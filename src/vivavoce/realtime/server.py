@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from vivavoce.realtime.answer import Answer
 from vivavoce.realtime.buffer import InputBuffer
-from vivavoce.realtime.conversation import Conversation, Prompt, PromptTool, part_text, prompt_messages
+from vivavoce.realtime.conversation import Conversation, Prompt, PromptMessage, PromptTool, part_text, prompt_messages
 from vivavoce.realtime.errors import ProtocolError
 from vivavoce.realtime.events import (
     MAX_AUDIO_BYTES,
@@ -213,10 +213,15 @@ class ServerSession:
         """Return when `Tick` is due, in seconds, or None."""
         return self._expires
 
-    def outlook(self) -> Prompt:
-        """Return how the prompt of the next answer begins, for a model that wants to read ahead."""
-        items = tuple(entry.item for entry in self.conversation)
-        return replace(self._prompt(ResponseParams()), messages=prompt_messages(items))
+    def outlook(self, words: str = "") -> Prompt:
+        """Return how the prompt of the next answer begins, for a model that wants to read ahead.
+
+        Args:
+            words: what the user seems to have said in the turn that is open.
+        """
+        messages = prompt_messages(entry.item for entry in self.conversation)
+        said = (PromptMessage(role="user", text=words),) if words else ()
+        return replace(self._prompt(ResponseParams()), messages=(*messages, *said))
 
     @property
     def speaking(self) -> str | None:

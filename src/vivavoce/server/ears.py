@@ -77,6 +77,11 @@ class Utterance:
         for samples in held:
             self.feed(samples)
 
+    @property
+    def paused(self) -> bool:
+        """Tell whether the speaker has paused."""
+        return self._held is not None
+
     def end(self) -> None:
         """The utterance is whole."""
         self._ended = True

@@ -280,6 +280,8 @@ class Engine:
                         if heard.final and item_id == self._decided[0]:
                             self._decided[1].mark("transcription")
                         self.step(facts.Heard(item_id, heard.text, heard.final))
+                        if heard.text and (utterance := self._utterances.get(item_id)) and utterance.paused:
+                            self._read_ahead(heard.text)
             except BackendError as wrong:
                 failed = wrong
         if scope.cancelled_caught and scope.deadline <= anyio.current_time():
@@ -305,17 +307,21 @@ class Engine:
         del self._answering[generate.response_id]
         self._read_ahead()
 
-    def _read_ahead(self) -> None:
-        """Let the model read what the next prompt begins with, while nobody waits for it."""
+    def _read_ahead(self, words: str = "") -> None:
+        """Let the model read what the next prompt begins with, while nobody waits for it.
+
+        Args:
+            words: what the user seems to have said; read while the silence lasts that ends the turn.
+        """
         self._priming.cancel()
         if isinstance(self._engines.llm, Primed) and not self._answering:
             self._priming = CancelScope()
-            self._tasks.start_soon(self._prime, self._engines.llm, self._priming)
+            self._tasks.start_soon(self._prime, self._engines.llm, self._priming, words)
 
-    async def _prime(self, llm: Primed, scope: CancelScope) -> None:
+    async def _prime(self, llm: Primed, scope: CancelScope, words: str) -> None:
         with scope:
             try:
-                await llm.prime(self.session.outlook())
+                await llm.prime(self.session.outlook(words))
             except BackendError as failed:
                 log.warning("the model cannot read ahead: %s", failed)
 
