@@ -71,7 +71,7 @@ async def talk(settings: Settings, options: TalkOptions) -> None:
     """
     service = services.find(settings)
     tools = toolbox(options.tools)
-    options = _without_devices(options)
+    options = _without_devices(settings, options)
     _check_files(options)
     async with AsyncExitStack() as stack:
         sound = await stack.enter_async_context(open_sound(settings, options, service))
@@ -99,9 +99,9 @@ def _check_files(options: TalkOptions) -> None:
             raise ConfigError(f"{options.output_file} is the recording itself; choose another file for the answers.")
 
 
-def _without_devices(options: TalkOptions) -> TalkOptions:
-    """Where there is no sound card, answer the bundled question from file to file, and say so."""
-    if options.text or options.input_file:
+def _without_devices(settings: Settings, options: TalkOptions) -> TalkOptions:
+    """Without a sound card, unless a device is named, answer the bundled question from file to file, and say so."""
+    if options.text or options.input_file or settings.input_device or settings.output_device:
         return options
     from vivavoce.agent.devices import has_devices
 
