@@ -173,3 +173,12 @@ def test_conversation_through_sound_devices(url: str, pulse: Pulse, tmp_path: Pa
         recorder.wait()
     assert (ended.code, ended.err) == (0, "")
     assert "Paris" in anyio.run(read, from_pcm16((tmp_path / "heard.raw").read_bytes()))
+
+
+@pytest.mark.devices
+@pytest.mark.parametrize("side", ["--input-device", "--output-device"])
+def test_unknown_device_is_refused(pulse: Pulse, tmp_path: Path, side: str) -> None:
+    ended = vivavoce("talk", side, "nothing", cwd=tmp_path, **pulse.environment)
+    assert ended.code == 1
+    (line,) = ended.err.splitlines()
+    assert "'nothing'" in line
