@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from vivavoce.config import ConfigError, Settings
+from vivavoce.realtime.values import public_schema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,6 +70,7 @@ def session_settings(
     output: dict[str, Any] = {"format": {"type": "audio/pcm", "rate": service.out_rate}}
     if settings.voice:
         output["voice"] = settings.voice
+    ours = "vivavoce" in service.session
     session = {
         "type": "realtime",
         "instructions": settings.instructions,
@@ -81,9 +83,13 @@ def session_settings(
             },
             "output": output,
         },
-        "tools": [*tools, *service.session.get("tools", ())],
+        "tools": [*(tools if ours else map(_public, tools)), *service.session.get("tools", ())],
     }
     return session | {name: value for name, value in service.session.items() if name != "tools"}
+
+
+def _public(tool: Mapping[str, Any]) -> dict[str, Any]:
+    return {**tool, "parameters": public_schema(tool["parameters"])}
 
 
 def _local(settings: Settings, environ: Mapping[str, str]) -> Service:

@@ -71,7 +71,7 @@ class FunctionTool(Generic[P, R]):
         self._arguments = _arguments_type(function, self.name)
         self.parameters = _schema(self._arguments, inspect.signature(function), about_parameters)
         if examples:
-            self.parameters["x-utterances"] = list(examples)
+            self.parameters[values.UTTERANCES] = list(examples)
         self._threads = anyio.CapacityLimiter(THREADS)
 
     async def __call__(self, arguments: dict[str, Any]) -> str:

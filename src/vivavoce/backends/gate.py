@@ -15,6 +15,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vivavoce.realtime.values import UTTERANCES
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
@@ -23,9 +25,6 @@ if TYPE_CHECKING:
 
 Vectors: TypeAlias = NDArray[np.float32]
 """Unit vectors, shape (n, 384)."""
-
-EXAMPLES: Final = "x-utterances"
-"""The key among a tool's parameters that lists utterances which ask for it."""
 
 _ALIKE: Final = 0.5
 """Cosine from which a section of the bank exemplifies a declared tool."""
@@ -180,7 +179,7 @@ def _descriptions(tool: PromptTool) -> list[str]:
 
 
 def _examples(tool: PromptTool, embed: Callable[[Iterable[str]], Vectors]) -> list[Vectors]:
-    examples: Any = tool.parameters.get(EXAMPLES)
+    examples: Any = tool.parameters.get(UTTERANCES)
     texts = [text for text in examples if isinstance(text, str)] if isinstance(examples, list) else []
     return [embed(texts)] if texts else []
 

@@ -101,7 +101,9 @@ def talk(prompt: Prompt, *, hint: str = "", opening: str = "") -> str:
 
 
 def ahead(prompt: Prompt) -> str:
-    """Return the conversation up to where the user speaks."""
+    """Return the conversation up to where the user speaks, or the model where the user's words are there already."""
+    if prompt.messages and prompt.messages[-1].role == "user":
+        return talk(prompt)
     return talk(prompt).removesuffix(f"{START}assistant\n") + f"{START}user\n"
 
 

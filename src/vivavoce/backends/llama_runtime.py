@@ -54,14 +54,13 @@ class Runtime:
             BackendError: it cannot be loaded.
         """
         os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
-        import xllamacpp
-
+        xllamacpp = _binding()
         self._limit = context
         self._free = anyio.Semaphore(1)
         self._working = threading.Lock()
         try:
             self._server = xllamacpp.Server(_parameters(path, threads or _spare_threads(), context))
-        except (RuntimeError, ImportError) as failure:
+        except RuntimeError as failure:
             raise BackendError(
                 "model_load_failed", f"The language model {path.name} cannot be loaded ({failure}): fetch it again."
             ) from failure
@@ -122,6 +121,17 @@ class _Work:
     def _take(self, chunk: dict[str, Any]) -> bool:
         self._chunks.put(chunk)
         return self._stopped.is_set()
+
+
+def _binding() -> Any:
+    try:
+        import xllamacpp
+    except ModuleNotFoundError:
+        raise
+    except ImportError as missing:
+        remedy = "install the OpenMP runtime, on Debian and Ubuntu with `apt-get install libgomp1`"
+        raise BackendError("model_load_failed", f"llama.cpp cannot be loaded ({missing}): {remedy}.") from missing
+    return xllamacpp
 
 
 def _checked(chunk: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from httpx_sse import EventSource
 
 from vivavoce.backends.openai_http import OPENAI, Endpoint, Options
 from vivavoce.ports import BackendError, Call, Text, Usage
+from vivavoce.realtime.values import public_schema
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
@@ -138,7 +139,7 @@ def _tools(prompt: Prompt) -> dict[str, Any]:
                 "function": {
                     "name": tool.name,
                     "description": tool.description,
-                    "parameters": tool.parameters or {"type": "object", "properties": {}},
+                    "parameters": {"type": "object", "properties": {}} | public_schema(tool.parameters),
                 },
             }
             for tool in prompt.tools

@@ -15,6 +15,9 @@ from msgspec import UNSET, Meta, UnsetType
 
 from vivavoce.realtime.errors import ProtocolError, explain
 
+UTTERANCES = "x-utterances"
+"""Keyword of a tool's JSON schema: sentences of a user that should lead to a call."""
+
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 
 
@@ -477,6 +480,11 @@ class ResponseParams(Value, frozen=True, kw_only=True):
 
 
 # Merging -------------------------------------------------------------------------------------------------------------
+
+
+def public_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a tool's JSON schema as others know it: without the example utterances that only our gate reads."""
+    return {name: value for name, value in schema.items() if name != UTTERANCES}
 
 
 def merge(value: StructT, patch: dict[str, Any], *, path: str) -> StructT:
