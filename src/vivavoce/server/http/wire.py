@@ -29,6 +29,8 @@ MAX_JSON: Final = 4 * 1024 * 1024
 BODY_S: Final = 60.0
 """Time that a client has to send a body."""
 
+_PATIENCE: Final = 4
+"""A body is read up to so many times its limit: most clients read an answer only after they have sent everything."""
 _NO_CACHE: Final = {"Cache-Control": "no-store"}
 _BACKEND_STATUS: Final = {"backend_timeout": 504, "rate_limited": 429}
 
@@ -86,20 +88,21 @@ async def read(request: Request, limit: int = MAX_JSON) -> bytes:
     Raises:
         ApiError: it is longer than the limit, in bytes, or does not come.
     """
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
-        raise _too_large(limit)
-    body = bytearray()
+    body, size = bytearray(), 0
     try:
         with anyio.fail_after(BODY_S):
             async for chunk in request.stream():
-                body += chunk
-                if len(body) > limit:
-                    raise _too_large(limit)
+                size += len(chunk)
+                if size <= limit:
+                    body += chunk
+                elif size > _PATIENCE * limit:
+                    break
     except TimeoutError:
-        raise ApiError(
-            408, f"The body did not come within {BODY_S:g} seconds; send it again.", code="timeout"
-        ) from None
+        message = f"The body did not come within {BODY_S:g} seconds; send it again."
+        raise ApiError(408, message, code="timeout") from None
+    if size > limit:
+        message = f"The body is longer than {limit:,} bytes; send less at a time."
+        raise ApiError(413, message, code="request_too_large")
     return bytes(body)
 
 
@@ -170,8 +173,3 @@ class Made(Response):
 def server_sent(event: Any) -> bytes:
     """Return a struct, or what JSON is made of, as a server-sent event."""
     return b"data: " + msgspec.json.encode(event) + b"\n\n"
-
-
-def _too_large(limit: int) -> ApiError:
-    message = f"The body is longer than {limit:,} bytes; send less at a time."
-    return ApiError(413, message, code="request_too_large", headers={"Connection": "close"})
