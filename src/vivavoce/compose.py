@@ -133,12 +133,16 @@ async def in_process(hub: Hub, model: str | None = None) -> AsyncIterator[Client
     theirs: ServerLink
     ours: ClientLink
     theirs, ours = link_pair(1)
+    failed: Exception | None = None
     async with create_task_group() as tasks:
         tasks.start_soon(hub.open, theirs, model)
         try:
             yield ours
-        finally:
-            tasks.cancel_scope.cancel()
+        except Exception as error:  # noqa: BLE001 - raised again outside the group, which would wrap it
+            failed = error
+        tasks.cancel_scope.cancel()
+    if failed is not None:
+        raise failed
 
 
 @asynccontextmanager
