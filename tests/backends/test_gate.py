@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vivavoce.backends.gate import EXAMPLES, Embedder, Gatekeeper
+from vivavoce.backends.gate import UTTERANCES, Embedder, Gatekeeper
 from vivavoce.models import ModelError, fetch
 from vivavoce.realtime.conversation import PromptTool
 
@@ -48,7 +48,7 @@ def test_examples_teach_what_a_description_does_not_say(keeper):
     taught = PromptTool(
         name="query",
         description="Query the status endpoint.",
-        parameters={EXAMPLES: ["is the machine running", "did the press stop", "how is the large machine doing"]},
+        parameters={UTTERANCES: ["is the machine running", "did the press stop", "how is the large machine doing"]},
     )
     assert keeper.gate([dull])(words).log_odds < keeper.gate([taught])(words).log_odds
     assert keeper.gate([taught])(words).log_odds > 0
@@ -60,6 +60,6 @@ def test_a_set_of_tools_is_trained_once(keeper):
 
 
 def test_survives_what_is_no_utterance(keeper):
-    nameless = PromptTool(name="x", parameters={EXAMPLES: "not a list"})
+    nameless = PromptTool(name="x", parameters={UTTERANCES: "not a list"})
     for words in ("", "?!", "word " * 1000):
         assert keeper.gate([nameless])(words).log_odds < 10
