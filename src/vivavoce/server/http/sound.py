@@ -67,7 +67,10 @@ class Recording:
         """Yield its sound, all channels as one, block by block, no longer than it says it is."""
         resampler = Resampler(self._file.samplerate, rate)
         with self._file as file:
-            for block in file.blocks(_BLOCK, frames=file.frames, dtype="float32", always_2d=True):
+            file.seekable = lambda: False  # soundfile seeks after each read, which spoils MP3
+            left = file.frames
+            while len(block := file.read(min(_BLOCK, left), dtype="float32", always_2d=True)):
+                left -= len(block)
                 yield resampler.feed(np.nan_to_num(block.mean(axis=1)))
         yield resampler.feed(np.zeros(0, np.float32), last=True)
 
