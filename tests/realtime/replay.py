@@ -1,7 +1,7 @@
 """Golden conversations: every line says who did what, and the session must do it again, to the letter.
 
 A line is `{"client": event}`, `{"server": event}`, `{"fact": …}` (the engine found out) or `{"command": …}` (the
-engine is asked). Silence is spelled `<100 ms>`. After a wanted change of behaviour, `python -m tests.realtime.replay`
+engine is asked). Silence is spelled `<100 ms>`; `now` is the time in seconds, where it matters. After a wanted change of behaviour, `python -m tests.realtime.replay`
 writes the answers anew; the difference is the review.
 """
 
@@ -18,6 +18,7 @@ from tests.realtime.harness import BYTES_PER_MS, Server, sound
 
 from vivavoce.realtime import facts
 from vivavoce.realtime.events import ServerEvent
+from vivavoce.realtime.values import AnySession
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.jsonl"))
 FACTS = {kind.__name__: kind for kind in get_args(facts.AnyFact)}
@@ -25,13 +26,15 @@ FACTS = {kind.__name__: kind for kind in get_args(facts.AnyFact)}
 
 def replay(path: Path) -> list[dict[str, Any]]:
     """Give a session what the client and the engine did, and return the whole conversation."""
-    server = Server()
+    greeting, *rest = map(json.loads, path.read_text().splitlines())
+    server = Server(msgspec.convert(greeting["server"]["session"], AnySession))
     lines = [_line(output) for output in server.greeting]
-    for told in map(json.loads, path.read_text().splitlines()):
+    for told in rest:
+        now = told.get("now", 0.0)
         if event := told.get("client"):
-            lines += [told, *map(_line, server(_spelled_out(event)))]
+            lines += [told, *map(_line, server(_spelled_out(event), now=now))]
         elif fact := told.get("fact"):
-            lines += [told, *map(_line, server(_fact(fact)))]
+            lines += [told, *map(_line, server(_fact(fact), now=now))]
     return lines
 
 

@@ -25,6 +25,7 @@ def test_there_is_a_conversation_for_every_flow():
         "retrieve",
         "start_and_update",
         "text_turn",
+        "transcription",
         "truncate",
         "vad_turn",
     }

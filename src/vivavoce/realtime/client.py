@@ -21,6 +21,7 @@ from vivavoce.realtime.values import (
     InputText,
     Message,
     ResponseParams,
+    TurnDetection,
 )
 
 if TYPE_CHECKING:
@@ -322,7 +323,7 @@ class ClientSession:
             case wire.SessionUpdated():
                 yield from self._begin()
                 detection = event.session.audio.input.turn_detection
-                self._interruptible = detection is None or detection.interrupt_response
+                self._interruptible = not isinstance(detection, TurnDetection) or detection.interrupt_response
             case wire.SpeechStarted():
                 self._speech_open = True
                 if self._interruptible:

@@ -17,11 +17,11 @@ from msgspec import UNSET, Meta, UnsetType
 from vivavoce.realtime.dialects import error_to_ga, to_ga
 from vivavoce.realtime.errors import ProtocolError, explain
 from vivavoce.realtime.values import (
+    AnySession,
     ErrorDetail,
     Item,
     Response,
     ResponseParams,
-    Session,
     TranscriptionUsage,
     unknown_field,
 )
@@ -145,13 +145,13 @@ class Error(ServerEvent, frozen=True, kw_only=True, tag="error"):
 class SessionCreated(ServerEvent, frozen=True, kw_only=True, tag="session.created"):
     """First, once."""
 
-    session: Session
+    session: AnySession
 
 
 class SessionUpdated(ServerEvent, frozen=True, kw_only=True, tag="session.updated"):
     """The settings in effect."""
 
-    session: Session
+    session: AnySession
 
 
 class ConversationCreated(ServerEvent, frozen=True, kw_only=True, tag="conversation.created"):
@@ -631,13 +631,15 @@ def _convert(raw: dict[str, Any]) -> AnyClientEvent:
 
 
 def _readable(raw: dict[str, Any]) -> AnyServerEvent | Unknown:
-    kind, item = raw.get("type"), raw.get("item")
+    kind, item, session = raw.get("type"), raw.get("item"), raw.get("session")
     if isinstance(kind, str) and kind not in tags(AnyServerEvent):
         return Unknown(kind, raw)
     if isinstance(item, dict) and item.get("type") not in tags(Item):
         return Unknown(str(kind), raw)
     if kind == "error":
         raw = error_to_ga(raw)
+    if isinstance(session, dict):
+        raw = raw | {"session": {"type": "realtime"} | session}
     while True:
         try:
             event: AnyServerEvent = msgspec.convert(raw, AnyServerEvent)

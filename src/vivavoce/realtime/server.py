@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from vivavoce.realtime.answer import Answer
 from vivavoce.realtime.buffer import InputBuffer
 from vivavoce.realtime.conversation import Conversation, Prompt, PromptMessage, PromptTool, part_text, prompt_messages
+from vivavoce.realtime.drafts import Draft
 from vivavoce.realtime.errors import ProtocolError
 from vivavoce.realtime.events import (
     MAX_AUDIO_BYTES,
@@ -78,6 +79,7 @@ from vivavoce.realtime.facts import (
     Unheard,
 )
 from vivavoce.realtime.values import (
+    AnySession,
     AudioFormat,
     ErrorDetail,
     FunctionCall,
@@ -87,6 +89,7 @@ from vivavoce.realtime.values import (
     InputTokenDetails,
     Item,
     ItemReference,
+    MeaningVad,
     Message,
     Modality,
     OutputTokenDetails,
@@ -95,11 +98,12 @@ from vivavoce.realtime.values import (
     ResponseAudio,
     ResponseParams,
     ResponseStatus,
-    SemanticVad,
-    ServerVad,
     Session,
+    SilenceVad,
     StatusDetails,
     TranscriptionSeconds,
+    TranscriptionSession,
+    TurnDetection,
     Usage,
     VoiceOutput,
     merge,
@@ -161,7 +165,7 @@ class _Open:
 class ServerSession:
     """One client's session."""
 
-    def __init__(self, session: Session, *, mint: Mint, now: float = 0.0, lifetime: float | None = None) -> None:
+    def __init__(self, session: AnySession, *, mint: Mint, now: float = 0.0, lifetime: float | None = None) -> None:
         """Begin.
 
         Args:
@@ -180,6 +184,7 @@ class ServerSession:
         self._current: str | None = None
         self._owed: str | None = None
         self._awaited: set[str] = set()
+        self._drafts: dict[str, Draft] = {}
         self._spoke = False
         self._expires = None if lifetime is None else now + lifetime
 
@@ -296,10 +301,11 @@ class ServerSession:
         if "type" not in patch:
             message = "Missing required parameter: 'session.type'."
             raise ProtocolError("missing_required_parameter", message, param="session.type")
+        self._check_kind(patch["type"])
         fixed = {"id", "object", "model", "expires_at"}
         new = merge(self.session, {name: patch[name] for name in patch if name not in fixed}, path="session")
         _check_settings(new)
-        if self._spoke and new.audio.output.voice != self.session.audio.output.voice:
+        if self._spoke and _voice_of(new) != _voice_of(self.session):
             message = "The voice cannot be changed once the session has spoken; open a new session for another voice."
             raise ProtocolError("cannot_update_voice", message, param="session.audio.output.voice")
         sound, old = new.audio.input.format, self.session.audio.input.format
@@ -307,6 +313,24 @@ class ServerSession:
             self._buffer.change_rate(sound.bytes_per_second)
         self.session = new
         yield SessionUpdated(session=new)
+
+    def _check_kind(self, kind: Any) -> None:
+        ours = "transcription" if isinstance(self.session, TranscriptionSession) else "realtime"
+        if kind != ours:
+            message = f"Invalid value: '{kind}'. This session is of the type '{ours}' and stays so; open another one."
+            raise ProtocolError("invalid_value", message, param="session.type")
+
+    @property
+    def _speaks(self) -> Session:
+        """Return the settings of a session that answers.
+
+        Raises:
+            ProtocolError: this one only transcribes.
+        """
+        if isinstance(self.session, TranscriptionSession):
+            message = "A transcription session gives no answers; connect without intent=transcription for them."
+            raise ProtocolError("invalid_value", message, param="type")
+        return self.session
 
     # The user's sound ------------------------------------------------------------------------------------------------
 
@@ -328,10 +352,10 @@ class ServerSession:
     def _padding_ms(self) -> int | None:
         """Return the sound before a turn that belongs to it, None where the client says what a turn is."""
         match self.session.audio.input.turn_detection:
-            case ServerVad(prefix_padding_ms=padding):
+            case SilenceVad(prefix_padding_ms=padding):
                 return padding
-            case SemanticVad():
-                return ServerVad().prefix_padding_ms
+            case MeaningVad():
+                return SilenceVad().prefix_padding_ms
             case None:
                 return None
 
@@ -343,7 +367,7 @@ class ServerSession:
         yield SpeechStarted(item_id=self._turn.item_id, audio_start_ms=start_ms)
         yield Listen(self._turn.item_id, start_ms)
         detection = self.session.audio.input.turn_detection
-        if detection is not None and detection.interrupt_response and self._current is not None:
+        if isinstance(detection, TurnDetection) and detection.interrupt_response and self._current is not None:
             self._owed = None
             yield from self._cancel(self._current, "turn_detected")
 
@@ -354,7 +378,7 @@ class ServerSession:
         yield SpeechStopped(item_id=turn.item_id, audio_end_ms=fact.ms)
         yield from self._commit(turn.item_id, self._buffer.take(turn.start_ms, fact.ms))
         detection = self.session.audio.input.turn_detection
-        if detection is not None and detection.create_response:
+        if isinstance(detection, TurnDetection) and detection.create_response:
             if self._current is None:
                 yield from self._respond(ResponseParams(), turn.item_id)
             else:
@@ -387,12 +411,14 @@ class ServerSession:
         yield ConversationItemAdded(item=shown, previous_item_id=previous)
         yield ConversationItemDone(item=shown, previous_item_id=previous)
         self._awaited.add(item_id)
+        yield from self._show_draft(item_id)
         yield Transcribe(item_id, audio, sound)
 
     def _clear(self) -> Outputs:
         self._buffer.drop_before(self._buffer.end_ms)
         turn, self._turn = self._turn, None
         if turn:
+            self._drafts.pop(turn.item_id, None)
             yield Forget(turn.item_id)
         yield InputAudioBufferCleared()
 
@@ -404,30 +430,51 @@ class ServerSession:
 
     def _heard(self, fact: Heard) -> Outputs:
         if not fact.final:
-            wanted = self.session.vivavoce is not UNSET and self.session.vivavoce.partials
-            if wanted and (fact.item_id == self.speaking or fact.item_id in self._awaited):
-                yield InputTranscriptPartial(item_id=fact.item_id, transcript=fact.text)
+            yield from self._overheard(fact)
             return
         if self._too_soon_or_late(fact):
             return
+        draft = self._drafts.pop(fact.item_id, Draft())
+        text = draft.end(fact.text)
         entry = self.conversation.get(fact.item_id)
         if entry is not None and isinstance(entry.item, Message):
             parts = (
-                replace(part, transcript=fact.text) if isinstance(part, InputAudio) else part
-                for part in entry.item.content
+                replace(part, transcript=text) if isinstance(part, InputAudio) else part for part in entry.item.content
             )
             entry.item = replace(entry.item, content=tuple(parts))
-        if entry is not None and self.session.audio.input.transcription is not None:
-            if fact.text:
-                yield TranscriptionDelta(item_id=fact.item_id, delta=fact.text)
+        if entry is not None and self._transcribes:
+            if rest := text[len(draft.shown) :]:
+                yield TranscriptionDelta(item_id=fact.item_id, delta=rest)
             seconds = TranscriptionSeconds(seconds=round(entry.audio_ms / 1000, 3))
-            yield TranscriptionCompleted(item_id=fact.item_id, transcript=fact.text, usage=seconds)
+            yield TranscriptionCompleted(item_id=fact.item_id, transcript=text, usage=seconds)
         yield from self._transcribed(fact.item_id, None)
+
+    def _overheard(self, fact: Heard) -> Outputs:
+        """Show what the user seems to have said so far, to those who want to know."""
+        if fact.item_id != self.speaking and fact.item_id not in self._awaited:
+            return
+        if self.session.vivavoce is not UNSET and self.session.vivavoce.partials:
+            yield InputTranscriptPartial(item_id=fact.item_id, transcript=fact.text)
+        if isinstance(self.session, TranscriptionSession):
+            self._drafts.setdefault(fact.item_id, Draft()).hear(fact.text)
+            yield from self._show_draft(fact.item_id)
+
+    def _show_draft(self, item_id: str) -> Outputs:
+        """Go on with the transcript of an item, as far as it is certain; before it is an item there is none."""
+        draft = self._drafts.get(item_id)
+        if draft and item_id in self._awaited and item_id in self.conversation and (delta := draft.show()):
+            yield TranscriptionDelta(item_id=item_id, delta=delta)
+
+    @property
+    def _transcribes(self) -> bool:
+        """Tell whether the client is told what the user said."""
+        return isinstance(self.session, TranscriptionSession) or self.session.audio.input.transcription is not None
 
     def _unheard(self, fact: Unheard) -> Outputs:
         if self._too_soon_or_late(fact):
             return
-        if fact.item_id in self.conversation and self.session.audio.input.transcription is not None:
+        self._drafts.pop(fact.item_id, None)
+        if fact.item_id in self.conversation and self._transcribes:
             error = {"type": "server_error", "code": fact.code, "message": fact.message}
             yield TranscriptionFailed(item_id=fact.item_id, error=error)
         yield from self._transcribed(fact.item_id, (fact.code, fact.message))
@@ -498,6 +545,7 @@ class ServerSession:
     # Responses -------------------------------------------------------------------------------------------------------
 
     def _create_response(self, event: ResponseCreate) -> Outputs:
+        session = self._speaks
         params = event.response if isinstance(event.response, ResponseParams) else ResponseParams()
         if params.conversation == "auto" and self._current is not None:
             message = (
@@ -505,9 +553,9 @@ class ServerSession:
                 "Wait until the response is finished before creating a new one."
             )
             raise ProtocolError("conversation_already_has_active_response", message)
-        modalities = _given(params.output_modalities, self.session.output_modalities)
+        modalities = _given(params.output_modalities, session.output_modalities)
         _check_modalities(modalities, "response.output_modalities")
-        _check_format(_voice(params, self.session).format, "response.audio.output.format")
+        _check_format(_voice(params, session).format, "response.audio.output.format")
         self._check_references(_given(params.input, ()))
         return self._respond(params, None)
 
@@ -523,7 +571,7 @@ class ServerSession:
             yield from self._generate(waiting)
 
     def _opened(self, params: ResponseParams, item_id: str | None) -> _Open:
-        session = self.session
+        session = self._speaks
         in_conversation = params.conversation == "auto"
         voice = _voice(params, session)
         response = Response(
@@ -568,7 +616,7 @@ class ServerSession:
 
     def _prompt(self, params: ResponseParams) -> Prompt:
         """Return the prompt but for its messages, which may still have to be transcribed."""
-        session = self.session
+        session = self._speaks
         tokens = _given(params.max_output_tokens, session.max_output_tokens)
         choice = _given(params.tool_choice, session.tool_choice)
         return Prompt(
@@ -729,9 +777,15 @@ def _by_user(item: Item) -> bool:
     return isinstance(item, Message) and item.role == "user"
 
 
-def _check_settings(session: Session) -> None:
-    _check_modalities(session.output_modalities, "session.output_modalities")
+def _voice_of(session: AnySession) -> str | None:
+    return session.audio.output.voice if isinstance(session, Session) else None
+
+
+def _check_settings(session: AnySession) -> None:
     _check_format(session.audio.input.format, "session.audio.input.format")
+    if isinstance(session, TranscriptionSession):
+        return
+    _check_modalities(session.output_modalities, "session.output_modalities")
     _check_format(session.audio.output.format, "session.audio.output.format")
 
 

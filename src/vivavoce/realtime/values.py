@@ -77,8 +77,8 @@ class NoiseReduction(Value, frozen=True, kw_only=True):
     strength: float | UnsetType = UNSET
 
 
-class ServerVad(Value, frozen=True, kw_only=True, tag_field="type", tag="server_vad"):
-    """A turn ends after a fixed silence."""
+class SilenceVad(Value, frozen=True, kw_only=True, tag_field="type", tag="server_vad"):
+    """A turn ends after a fixed silence; nothing follows from it but a transcript."""
 
     threshold: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.5
     """Probability of speech above which a frame counts as speech."""
@@ -86,20 +86,38 @@ class ServerVad(Value, frozen=True, kw_only=True, tag_field="type", tag="server_
     """Sound before the detected start that belongs to the turn, milliseconds."""
     silence_duration_ms: Annotated[int, Meta(ge=0, le=10000)] = 400
     """Silence that ends the turn, milliseconds."""
+
+
+class ServerVad(SilenceVad, frozen=True, kw_only=True, tag_field="type", tag="server_vad"):
+    """A turn ends after a fixed silence and is answered."""
+
     idle_timeout_ms: Annotated[int, Meta(ge=5000, le=30000)] | None = None
+    """Silence after an answer that calls for another one, milliseconds."""
     create_response: bool = True
     interrupt_response: bool = True
 
 
-class SemanticVad(Value, frozen=True, kw_only=True, tag_field="type", tag="semantic_vad"):
-    """A turn ends when it sounds finished."""
+class MeaningVad(Value, frozen=True, kw_only=True, tag_field="type", tag="semantic_vad"):
+    """A turn ends when it sounds finished; nothing follows from it but a transcript."""
 
     eagerness: Literal["low", "medium", "high", "auto"] = "auto"
+
+    @property
+    def max_wait_ms(self) -> int:
+        """Return the silence that ends a turn however unfinished it sounds, milliseconds."""
+        return {"low": 8000, "medium": 4000, "high": 2000, "auto": 4000}[self.eagerness]
+
+
+class SemanticVad(MeaningVad, frozen=True, kw_only=True, tag_field="type", tag="semantic_vad"):
+    """A turn ends when it sounds finished and is answered."""
+
     create_response: bool = True
     interrupt_response: bool = True
 
 
 TurnDetection: TypeAlias = ServerVad | SemanticVad
+TurnEnd: TypeAlias = SilenceVad | MeaningVad
+"""Of either kind of session."""
 
 
 class AudioInput(Value, frozen=True, kw_only=True):
@@ -211,6 +229,22 @@ class RetentionRatio(Value, frozen=True, kw_only=True, tag_field="type", tag="re
     token_limits: dict[str, int] | UnsetType = UNSET
 
 
+class TranscriptionInput(Value, frozen=True, kw_only=True):
+    """How sound arrives that is only transcribed."""
+
+    format: AudioFormat = Pcm()
+    transcription: Transcription | None = None
+    noise_reduction: NoiseReduction | None = None
+    turn_detection: TurnEnd | None = None
+    languages: tuple[str, ...] | UnsetType = UNSET
+
+
+class TranscriptionAudio(Value, frozen=True, kw_only=True):
+    """The one direction of sound."""
+
+    input: TranscriptionInput = TranscriptionInput()
+
+
 class Extensions(Value, frozen=True, kw_only=True):
     """What our own clients may ask for, and no other client ever sees."""
 
@@ -241,6 +275,21 @@ class Session(Value, frozen=True, kw_only=True, tag_field="type", tag="realtime"
     include: tuple[str, ...] | None = None
     truncation: Literal["auto", "disabled"] | RetentionRatio = "auto"
     vivavoce: Extensions | UnsetType = UNSET
+
+
+class TranscriptionSession(Value, frozen=True, kw_only=True, tag_field="type", tag="transcription"):
+    """The settings of a session that only transcribes."""
+
+    object: Literal["realtime.transcription_session"] = "realtime.transcription_session"
+    id: str = ""
+    expires_at: int = 0
+    """Unix time, seconds."""
+    audio: TranscriptionAudio = TranscriptionAudio()
+    include: tuple[str, ...] | None = None
+    vivavoce: Extensions | UnsetType = UNSET
+
+
+AnySession: TypeAlias = Session | TranscriptionSession
 
 
 # Items ---------------------------------------------------------------------------------------------------------------

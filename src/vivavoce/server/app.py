@@ -64,7 +64,8 @@ def create_app(hub: Hub, access: Access | None = None) -> ASGIApp:
         link = await WebSocketLink.accept(websocket)
         try:
             caller = access.admit(websocket)
-            await hub.open(link, websocket.query_params.get("model"), caller=caller)
+            asked = websocket.query_params
+            await hub.open(link, asked.get("model"), intent=asked.get("intent"), caller=caller)
         except AuthError as wrong:
             await refuse(link, UNAUTHORIZED, wrong.detail)
         except Exception:

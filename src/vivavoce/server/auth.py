@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import HTTPConnection
 
-    from vivavoce.realtime.values import Session
+    from vivavoce.realtime.values import AnySession
 
 VARIABLE: Final = "VIVAVOCE_API_KEYS"
 EPHEMERAL: Final = "ek_"
@@ -56,7 +56,7 @@ class Caller:
     """Tells API keys apart without being one; empty where none is asked for."""
     name: str = ""
     """What the owner of the server calls the key."""
-    session: Session | None = None
+    session: AnySession | None = None
     """What the caller's sessions begin with, where its ephemeral key says so."""
     ephemeral: bool = False
 
@@ -70,7 +70,7 @@ class Secret:
 
     expires_at: int
     """Unix time, seconds."""
-    session: Session
+    session: AnySession
     owner: Caller
 
 
@@ -102,7 +102,7 @@ class Secrets:
         self._clock = clock
         self._secrets: dict[bytes, Secret] = {}
 
-    def mint(self, seconds: int, session: Session, owner: Caller) -> tuple[str, Secret]:
+    def mint(self, seconds: int, session: AnySession, owner: Caller) -> tuple[str, Secret]:
         """Return a new key and what is known of it.
 
         Raises:

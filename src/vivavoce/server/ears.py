@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 import numpy as np
 
-from vivavoce.realtime.values import AudioFormat, Pcm, Pcma, Pcmu, SemanticVad, ServerVad, TurnDetection
+from vivavoce.realtime.values import AudioFormat, MeaningVad, Pcm, Pcma, Pcmu, SilenceVad, TurnEnd
 from vivavoce.speech import pcm
 from vivavoce.speech.turns import Edge, Turns
 
@@ -119,16 +119,16 @@ class Ears:
         """Tell whether a turn is open."""
         return self._turns.speaking
 
-    def settle(self, sound: AudioFormat, detection: TurnDetection | None) -> None:
+    def settle(self, sound: AudioFormat, detection: TurnEnd | None) -> None:
         """Follow the session's settings; an open turn goes on."""
         if sound != self._sound:
             self._listen_in(sound)
         match detection:
-            case ServerVad():
+            case SilenceVad():
                 self._turns.threshold = detection.threshold
                 self._turns.silence_ms = float(detection.silence_duration_ms)
-            case SemanticVad():
-                self._turns.threshold = ServerVad().threshold
+            case MeaningVad():
+                self._turns.threshold = SilenceVad().threshold
                 self._turns.silence_ms = SEMANTIC_SILENCE_MS[detection.eagerness]
             case None:
                 pass

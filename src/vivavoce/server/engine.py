@@ -24,6 +24,7 @@ from vivavoce.realtime.events import (
     ServerEvent,
     SessionUpdate,
 )
+from vivavoce.realtime.values import Session
 from vivavoce.server import guard
 from vivavoce.server.ears import Ears, Utterance, decode
 from vivavoce.server.outbox import UNPACED_S, Outbox, OutboxFullError
@@ -207,8 +208,9 @@ class Engine:
     def _follow_settings(self) -> None:
         heard = self.session.session.audio.input
         self._ears.settle(heard.format, heard.turn_detection)
-        spoken = self.session.session.audio.output.format
-        self._outbox.paced = round(min(self._lead_s, UNPACED_S) * spoken.bytes_per_second * 4 / 3)
+        if isinstance(self.session.session, Session):
+            spoken = self.session.session.audio.output.format
+            self._outbox.paced = round(min(self._lead_s, UNPACED_S) * spoken.bytes_per_second * 4 / 3)
 
     # Hearing ---------------------------------------------------------------------------------------------------------
 
@@ -314,7 +316,8 @@ class Engine:
             words: what the user seems to have said; read while the silence lasts that ends the turn.
         """
         self._priming.cancel()
-        if isinstance(self._engines.llm, Primed) and not self._answering:
+        answers = isinstance(self.session.session, Session) and not self._answering
+        if answers and isinstance(self._engines.llm, Primed):
             self._priming = CancelScope()
             self._tasks.start_soon(self._prime, self._engines.llm, self._priming, words)
 

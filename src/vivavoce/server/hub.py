@@ -15,7 +15,18 @@ from vivavoce.ports import LinkClosed, Warm
 from vivavoce.realtime.errors import ProtocolError
 from vivavoce.realtime.events import AnyClientEvent, AnyServerEvent, Error, decode_client
 from vivavoce.realtime.server import Ids, ServerSession
-from vivavoce.realtime.values import Audio, AudioInput, ErrorDetail, ServerVad, Session
+from vivavoce.realtime.values import (
+    AnySession,
+    Audio,
+    AudioInput,
+    ErrorDetail,
+    ServerVad,
+    Session,
+    TranscriptionAudio,
+    TranscriptionInput,
+    TranscriptionSession,
+    TurnEnd,
+)
 from vivavoce.server.auth import SOMEBODY
 from vivavoce.server.engine import Engine, Engines
 from vivavoce.server.limits import Limits, Turnstile
@@ -114,6 +125,7 @@ class Hub:
         link: Link[AnyClientEvent, AnyServerEvent],
         model: str | None = None,
         *,
+        intent: str | None = None,
         watch: Watch | None = None,
         caller: Caller = SOMEBODY,
     ) -> None:
@@ -122,13 +134,14 @@ class Hub:
         Args:
             link: to the client.
             model: what the client calls the model.
+            intent: "transcription" for a session that only transcribes.
             watch: sees everything that goes in and out of the session.
             caller: whose limits count, and what the session begins with.
         """
         if refusal := self.refusal() or self._full() or self._turnstile.refusal(caller):
             await refuse(link, *refusal)
             return
-        engine = self._engine(link, self._fresh(caller.session or self._defaults, model), watch)
+        engine = self._engine(link, self._fresh(caller.session or self._begin(intent), model), watch)
         self._running.add(engine)
         self._turnstile.enter(caller)
         try:
@@ -157,19 +170,20 @@ class Hub:
             while self._running:
                 await self._ended.wait()
 
-    def prepare(self, patch: dict[str, Any]) -> Session:
+    def prepare(self, patch: dict[str, Any]) -> AnySession:
         """Return what a session would have in effect after this update, without an id.
 
         Raises:
             ProtocolError: the update would be refused.
         """
-        session = ServerSession(self._defaults, mint=Ids(""))
+        session = ServerSession(self._begin(patch.get("type")), mint=Ids(""))
         for told in session.step(decode_client(msgspec.json.encode({"type": "session.update", "session": patch}))):
             if isinstance(told, Error):
                 wrong = told.error
                 raise ProtocolError(wrong.code, wrong.message, param=wrong.param, kind=wrong.type)
-        model = patch.get("model")
-        return replace(session.session, model=model) if isinstance(model, str) and model else session.session
+        prepared, model = session.session, patch.get("model")
+        named = isinstance(prepared, Session) and isinstance(model, str) and model
+        return replace(prepared, model=model) if named else prepared
 
     def refusal(self) -> Refusal | None:
         """Return the close code and the error where nobody can be served now."""
@@ -187,19 +201,29 @@ class Hub:
         message = f"All {self._max_sessions} sessions of this server are in use; try again later."
         return 1008, ErrorDetail(type="rate_limit_error", code="session_limit_reached", message=message)
 
-    def _fresh(self, session: Session, model: str | None) -> Session:
-        return replace(
-            session,
-            id=f"sess_{secrets.token_hex(12)}",
-            model=model or session.model,
-            expires_at=int(time.time() + self._lifetime_s),
-        )
+    def _begin(self, intent: object) -> AnySession:
+        """Return what a session begins with; `intent` is what the client says that it is for."""
+        return _transcribing(self._defaults) if intent == "transcription" else self._defaults
 
-    def _engine(self, link: Link[AnyClientEvent, AnyServerEvent], session: Session, watch: Watch | None) -> Engine:
+    def _fresh(self, session: AnySession, model: str | None) -> AnySession:
+        session_id, expires_at = f"sess_{secrets.token_hex(12)}", int(time.time() + self._lifetime_s)
+        if isinstance(session, Session):
+            session = replace(session, model=model or session.model)
+        return replace(session, id=session_id, expires_at=expires_at)
+
+    def _engine(self, link: Link[AnyClientEvent, AnyServerEvent], session: AnySession, watch: Watch | None) -> Engine:
         state = ServerSession(
             session, mint=Ids(secrets.token_hex(8)), now=anyio.current_time(), lifetime=self._lifetime_s
         )
         return Engine(state, self.engines, link, lead_s=self._lead_s, watch=watch)
+
+
+def _transcribing(session: Session) -> TranscriptionSession:
+    """Return the settings of a session that hears as this one does and only transcribes."""
+    heard, detection = session.audio.input, session.audio.input.turn_detection
+    turns = detection and msgspec.convert(msgspec.to_builtins(detection), TurnEnd)
+    audio = TranscriptionInput(format=heard.format, noise_reduction=heard.noise_reduction, turn_detection=turns)
+    return TranscriptionSession(audio=TranscriptionAudio(input=audio))
 
 
 async def refuse(link: Link[AnyClientEvent, AnyServerEvent], code: int, error: ErrorDetail) -> None:

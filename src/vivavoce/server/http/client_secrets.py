@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from vivavoce.realtime.dialects import to_ga
 from vivavoce.realtime.errors import ProtocolError
-from vivavoce.realtime.values import Session  # noqa: TC001 - msgspec reads it
+from vivavoce.realtime.values import AnySession  # noqa: TC001 - msgspec reads it
 from vivavoce.server.auth import Secret, SecretsError
 from vivavoce.server.http.wire import ApiError, read, read_json, refused, reply
 
@@ -44,7 +44,7 @@ class ClientSecret(msgspec.Struct, frozen=True, kw_only=True):
     value: str
     expires_at: int
     """Unix time, seconds."""
-    session: Session
+    session: AnySession
 
 
 class ClientSecrets:
