@@ -64,14 +64,19 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.writable.set()
         await super().send(message)
 
+    _lingering: asyncio.TimerHandle | None = None
+
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         """Free the socket, even where nobody takes what is in its buffer."""
         super().on_task_complete(task)
-        self.loop.call_later(LINGER_S, self._free)
-
-    def _free(self) -> None:
         if not self.disconnected:
-            self.transport.abort()
+            self._lingering = self.loop.call_later(LINGER_S, self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End; a timer would keep what the session was."""
+        super().connection_lost(exc)
+        if self._lingering is not None:
+            self._lingering.cancel()
 
 
 class HttpProtocol(H11Protocol):
