@@ -208,6 +208,16 @@ class Closing(Protocol):
 
 
 @runtime_checkable
+class Bounded(Protocol):
+    """A language model that knows how long a prompt may be."""
+
+    @property
+    def context_tokens(self) -> int:
+        """Return the tokens of the longest prompt that leaves room for an answer."""
+        ...
+
+
+@runtime_checkable
 class Primed(Protocol):
     """A language model that answers sooner when it knows the prompt's beginning."""
 

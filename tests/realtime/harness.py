@@ -15,7 +15,7 @@ from vivavoce.realtime import events as wire
 from vivavoce.realtime import facts
 from vivavoce.realtime.errors import ProtocolError
 from vivavoce.realtime.server import ServerSession
-from vivavoce.realtime.values import Audio, AudioInput, ServerVad, Session
+from vivavoce.realtime.values import AnySession, Audio, AudioInput, ServerVad, Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,7 +69,7 @@ class Counted:
 class Server:
     """Drives a session and checks each step."""
 
-    def __init__(self, session: Session | None = None, **options: Any) -> None:
+    def __init__(self, session: AnySession | None = None, **options: Any) -> None:
         self.half = ServerSession(session or new_session(), mint=Counted(), **options)
         self.order = Order()
         self.greeting = self._checked(self.half.start())
@@ -184,6 +184,8 @@ class Order:
                 check_prompt(output.prompt.messages)
             case facts.Cancel(response_id=response_id):
                 assert response_id in self.open
+            case wire.TimeoutTriggered(item_id=item_id):
+                self.asked_for.add(item_id)
             case facts.Transcribe(item_id=item_id):
                 assert item_id in self.items
                 self.asked_for.add(item_id)

@@ -1,8 +1,8 @@
 """Golden conversations: every line says who did what, and the session must do it again, to the letter.
 
 A line is `{"client": event}`, `{"server": event}`, `{"fact": …}` (the engine found out) or `{"command": …}` (the
-engine is asked). Silence is spelled `<100 ms>`; `now` is the time in seconds, where it matters. After a wanted change of behaviour, `python -m tests.realtime.replay`
-writes the answers anew; the difference is the review.
+engine is asked). Silence is spelled `<100 ms>`; `now` is the time in seconds, where it matters. After a wanted change
+of behaviour, `python -m tests.realtime.replay` writes the answers anew; the difference is the review.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ def test_there_is_a_conversation_for_every_flow():
         "delete",
         "errors",
         "function_calls",
+        "idle",
         "nothing_heard",
         "out_of_band",
         "push_to_talk",
@@ -27,5 +28,6 @@ def test_there_is_a_conversation_for_every_flow():
         "text_turn",
         "transcription",
         "truncate",
+        "truncation",
         "vad_turn",
     }

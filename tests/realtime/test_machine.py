@@ -16,6 +16,9 @@ VAD = {"type": "server_vad"}
 PATCHES = [
     {"audio": {"input": {"turn_detection": None}}},
     {"audio": {"input": {"turn_detection": VAD}}},
+    {"audio": {"input": {"turn_detection": VAD | {"idle_timeout_ms": 5000}}}},
+    {"truncation": {"type": "retention_ratio", "retention_ratio": 0.5, "token_limits": {"post_instructions": 30}}},
+    {"truncation": "disabled"},
     {"audio": {"input": {"turn_detection": VAD | {"interrupt_response": False}}}},
     {"audio": {"input": {"turn_detection": VAD | {"create_response": False}}}},
     {"audio": {"input": {"turn_detection": {"type": "semantic_vad", "eagerness": "high"}}}},
@@ -39,7 +42,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.server = Server(lifetime=100.0)
+        self.server = Server(lifetime=100.0, context_tokens=60)
         self.items = ["nowhere"]
         self.responses = ["nowhere"]
         self.calls = ["nowhere"]
@@ -193,13 +196,16 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(now=st.sampled_from([0.0, 99.0]))
     def tick(self, now):
-        assert self.tell(facts.Tick(), now=now) == []
+        due = self.server.half.deadline()
+        outputs = self.tell(facts.Tick(), now=now)
+        assert bool(outputs) == (due is not None and due <= now)
+        assert not outputs or isinstance(outputs[0], wire.TimeoutTriggered)
 
-    @precondition(lambda self: self.server.half.deadline() is not None)
+    @precondition(lambda self: self.server.half._expires is not None)
     @rule()
     def expire(self):
         outputs = self.tell(facts.Tick(), now=100.0)
-        assert [type(output) for output in outputs] == [wire.Error, facts.Close]
+        assert [type(output) for output in outputs][-2:] == [wire.Error, facts.Close]
         assert self.server.half.deadline() is None
 
     # What always holds

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from vivavoce.realtime.answer import Answer
 from vivavoce.realtime.buffer import InputBuffer
+from vivavoce.realtime.context import CONTEXT_TOKENS, overflow, room
 from vivavoce.realtime.conversation import Conversation, Prompt, PromptMessage, PromptTool, part_text, prompt_messages
 from vivavoce.realtime.drafts import Draft
 from vivavoce.realtime.errors import ProtocolError
@@ -43,6 +44,7 @@ from vivavoce.realtime.events import (
     InputAudioBufferCommitted,
     InputTranscriptPartial,
     OutputAudioBufferClear,
+    RateLimit,
     RateLimitsUpdated,
     ResponseCancel,
     ResponseCreate,
@@ -52,6 +54,7 @@ from vivavoce.realtime.events import (
     SessionUpdated,
     SpeechStarted,
     SpeechStopped,
+    TimeoutTriggered,
     TranscriptionCompleted,
     TranscriptionDelta,
     TranscriptionFailed,
@@ -98,6 +101,7 @@ from vivavoce.realtime.values import (
     ResponseAudio,
     ResponseParams,
     ResponseStatus,
+    ServerVad,
     Session,
     SilenceVad,
     StatusDetails,
@@ -110,7 +114,7 @@ from vivavoce.realtime.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from vivavoce.realtime.answer import Mint
 
@@ -125,6 +129,8 @@ MIN_COMMIT_MS = 100
 MAX_BUFFER_MS = 10 * 60 * 1000
 KEPT_BEFORE_SPEECH_MS = 2000
 """Sound kept for the padding while nobody speaks, beyond the padding itself; detection may lag this much."""
+SILENCE = "(The user says nothing.)"
+"""What a model is told after the time-out of silence."""
 
 
 class Ids:
@@ -160,12 +166,25 @@ class _Open:
     """What it answers; references are followed when it begins."""
     awaited: set[str] = field(default_factory=set)
     """Spoken items that must be transcribed first."""
+    remembers: bool = False
+    """Whether it answers the conversation, so that what it has no room for is forgotten."""
+    nudge: str = ""
+    """What the model is told in the user's place."""
 
 
 class ServerSession:
     """One client's session."""
 
-    def __init__(self, session: AnySession, *, mint: Mint, now: float = 0.0, lifetime: float | None = None) -> None:
+    def __init__(
+        self,
+        session: AnySession,
+        *,
+        mint: Mint,
+        now: float = 0.0,
+        lifetime: float | None = None,
+        context_tokens: int = CONTEXT_TOKENS,
+        allowances: Callable[[], tuple[RateLimit, ...]] = tuple,
+    ) -> None:
         """Begin.
 
         Args:
@@ -173,6 +192,8 @@ class ServerSession:
             mint: makes identifiers.
             now: seconds, on any clock that later steps use too.
             lifetime: seconds after which the session expires.
+            context_tokens: what the model takes in a prompt.
+            allowances: tells what is left of the client's limits on responses, for `rate_limits.updated`.
         """
         self.session = session
         self.conversation = Conversation()
@@ -187,6 +208,11 @@ class ServerSession:
         self._drafts: dict[str, Draft] = {}
         self._spoke = False
         self._expires = None if lifetime is None else now + lifetime
+        self._context_tokens = context_tokens
+        self._allowances = allowances
+        self._forgotten: set[str] = set()
+        self._played_until = 0.0
+        self._quiet_since: float | None = None
 
     # What happens ----------------------------------------------------------------------------------------------------
 
@@ -216,7 +242,7 @@ class ServerSession:
 
     def deadline(self) -> float | None:
         """Return when `Tick` is due, in seconds, or None."""
-        return self._expires
+        return min((time for time in (self._expires, self._bored_at()) if time is not None), default=None)
 
     def outlook(self, words: str = "") -> Prompt:
         """Return how the prompt of the next answer begins, for a model that wants to read ahead.
@@ -224,7 +250,7 @@ class ServerSession:
         Args:
             words: what the user seems to have said in the turn that is open.
         """
-        messages = prompt_messages(entry.item for entry in self.conversation)
+        messages = prompt_messages(entry.item for entry in self.conversation if entry.id not in self._forgotten)
         said = (PromptMessage(role="user", text=words),) if words else ()
         return replace(self._prompt(ResponseParams()), messages=(*messages, *said))
 
@@ -273,7 +299,7 @@ class ServerSession:
             case Unheard():
                 return self._unheard(fact)
             case Said() | Spoke() | Called() | Finished():
-                return self._answered(fact)
+                return self._answered(fact, now)
             case Timed():
                 return self._timed(fact)
             case Tick():
@@ -362,6 +388,7 @@ class ServerSession:
     def _started(self, fact: Started) -> Outputs:
         if self._turn is not None:
             return
+        self._quiet_since = None
         start_ms = round(max(fact.ms - (self._padding_ms() or 0), self._buffer.start_ms))
         self._turn = _Turn(self._new_id("item"), start_ms)
         yield SpeechStarted(item_id=self._turn.item_id, audio_start_ms=start_ms)
@@ -403,6 +430,13 @@ class ServerSession:
             yield from self._fact(turn.verdict, 0.0)
 
     def _commit(self, item_id: str, audio: bytes) -> Outputs:
+        yield from self._add_spoken(item_id, audio)
+        self._awaited.add(item_id)
+        yield from self._show_draft(item_id)
+        yield Transcribe(item_id, audio, self.session.audio.input.format)
+
+    def _add_spoken(self, item_id: str, audio: bytes) -> Outputs:
+        self._quiet_since = None
         sound = self.session.audio.input.format
         item = Message(id=item_id, status="completed", role="user", content=(InputAudio(audio=audio),))
         previous = self.conversation.add(item, audio_ms=len(audio) * 1000 / sound.bytes_per_second)
@@ -410,9 +444,6 @@ class ServerSession:
         yield InputAudioBufferCommitted(item_id=item_id, previous_item_id=previous)
         yield ConversationItemAdded(item=shown, previous_item_id=previous)
         yield ConversationItemDone(item=shown, previous_item_id=previous)
-        self._awaited.add(item_id)
-        yield from self._show_draft(item_id)
-        yield Transcribe(item_id, audio, sound)
 
     def _clear(self) -> Outputs:
         self._buffer.drop_before(self._buffer.end_ms)
@@ -534,6 +565,7 @@ class ServerSession:
             message = f"There is no item '{event.item_id}' to delete."
             raise ProtocolError("item_delete_invalid_item_id", message, param="item_id")
         self.conversation.remove(event.item_id)
+        self._forgotten.discard(event.item_id)
         yield ConversationItemDeleted(item_id=event.item_id)
 
     def _truncate(self, event: ConversationItemTruncate) -> Outputs:
@@ -559,13 +591,15 @@ class ServerSession:
         self._check_references(_given(params.input, ()))
         return self._respond(params, None)
 
-    def _respond(self, params: ResponseParams, item_id: str | None) -> Outputs:
+    def _respond(self, params: ResponseParams, item_id: str | None, nudge: str = "") -> Outputs:
         """Open a response and begin to generate it, or wait for what the user said."""
         waiting = self._opened(params, item_id)
+        waiting.nudge = nudge
         response = waiting.answer.response
         self._open[response.id] = waiting
         if params.conversation == "auto":
             self._current = response.id
+            self._quiet_since = None
         yield from waiting.answer.begin()
         if not waiting.awaited:
             yield from self._generate(waiting)
@@ -584,7 +618,8 @@ class ServerSession:
         )
         sound = voice.format if voice.format is not UNSET else session.audio.output.format
         answer = Answer(response, self.conversation if in_conversation else None, self._new_id, sound.bytes_per_second)
-        given = _given(params.input, tuple(ItemReference(id=entry.id) for entry in self.conversation))
+        remembered = (entry.id for entry in self.conversation if entry.id not in self._forgotten)
+        given = _given(params.input, tuple(ItemReference(id=item_id) for item_id in remembered))
         generate = Generate(
             response_id=response.id,
             prompt=self._prompt(params),
@@ -594,7 +629,8 @@ class ServerSession:
             format=sound,
             item_id=item_id,
         )
-        return _Open(answer, generate, given, self._awaited.intersection(_references(given)))
+        awaited = self._awaited.intersection(_references(given))
+        return _Open(answer, generate, given, awaited, remembers=not isinstance(params.input, tuple))
 
     def _check_references(self, items: tuple[Item, ...]) -> None:
         """Refuse a reference that leads nowhere.
@@ -641,10 +677,29 @@ class ServerSession:
         if turn is not None and isinstance(turn.item, Message) and not any(map(part_text, turn.item.content)):
             yield from self._finish(Finished(response_id=generate.response_id))
             return
-        items = tuple(item for item in map(self._followed, waiting.input) if item is not None)
-        yield replace(generate, prompt=replace(generate.prompt, messages=prompt_messages(items)))
+        items = self._shortened(waiting)
+        if items is None:
+            message = "The conversation does not fit into the model's context; delete items or allow truncation."
+            error = ("context_length_exceeded", message)
+            yield from self._finish(Finished(response_id=generate.response_id, error=error))
+            return
+        said = (PromptMessage(role="user", text=waiting.nudge),) if waiting.nudge else ()
+        yield replace(generate, prompt=replace(generate.prompt, messages=(*prompt_messages(items), *said)))
 
-    def _answered(self, fact: Said | Spoke | Called | Finished) -> Outputs:
+    def _shortened(self, waiting: _Open) -> tuple[Item, ...] | None:
+        """Return what a response answers as far as it fits, None where it does not and nothing may be left out."""
+        session = self._speaks
+        limit, goal = room(session, waiting.generate.prompt, self._context_tokens)
+        pairs = [(given, item) for given in waiting.input if (item := self._followed(given)) is not None]
+        dropped = overflow([item for _, item in pairs], limit, goal)
+        if dropped and session.truncation == "disabled":
+            return None
+        waiting.input = tuple(given for given, _ in pairs[dropped:])
+        if waiting.remembers:
+            self._forgotten.update(_references(tuple(given for given, _ in pairs[:dropped])))
+        return tuple(item for _, item in pairs[dropped:])
+
+    def _answered(self, fact: Said | Spoke | Called | Finished, now: float) -> Outputs:
         waiting = self._open.get(fact.response_id)
         if waiting is None:
             return
@@ -653,11 +708,17 @@ class ServerSession:
                 yield from waiting.answer.say(fact.text)
             case Spoke():
                 self._spoke = True
+                if fact.response_id == self._current:
+                    seconds = len(fact.audio) / waiting.generate.format.bytes_per_second
+                    self._played_until = max(self._played_until, now) + seconds
                 yield from waiting.answer.speak(fact.audio)
             case Called():
                 yield from waiting.answer.call(fact.name, fact.arguments, fact.call_id)
             case Finished():
+                ended = fact.response_id == self._current and fact.error is None
                 yield from self._finish(fact)
+                if ended and self._current is None:
+                    self._quiet_since = max(self._played_until, now)
             case _:
                 assert_never(fact)
 
@@ -679,6 +740,8 @@ class ServerSession:
 
     def _cancel(self, response_id: str, reason: CancelReason) -> Outputs:
         yield Cancel(response_id)
+        if response_id == self._current:
+            self._played_until = 0.0
         yield from self._close(
             Finished(response_id=response_id), "cancelled", StatusDetails(type="cancelled", reason=reason)
         )
@@ -686,7 +749,7 @@ class ServerSession:
     def _close(self, fact: Finished, status: ResponseStatus, details: StatusDetails | None) -> Outputs:
         waiting = self._open.pop(fact.response_id)
         yield from waiting.answer.close(status, details, self._usage(fact, waiting))
-        yield RateLimitsUpdated(rate_limits=())
+        yield RateLimitsUpdated(rate_limits=self._allowances())
         if self._current == fact.response_id:
             self._current = None
             owed, self._owed = self._owed, None
@@ -715,7 +778,27 @@ class ServerSession:
 
     # Time ------------------------------------------------------------------------------------------------------------
 
+    def _bored_at(self) -> float | None:
+        """Return when an answer is due because nobody has spoken after the last one, in seconds."""
+        match self.session.audio.input.turn_detection:
+            case ServerVad(idle_timeout_ms=int(limit)) if not self._turn and not self._current:
+                return None if self._quiet_since is None else self._quiet_since + limit / 1000
+            case _:
+                return None
+
+    def _go_on(self, now: float) -> Outputs:
+        """Answer the silence."""
+        item_id, end_ms = self._new_id("item"), self._buffer.end_ms
+        start_ms = max(end_ms - (now - (self._quiet_since or now)) * 1000, self._buffer.start_ms)
+        yield TimeoutTriggered(item_id=item_id, audio_start_ms=round(start_ms), audio_end_ms=round(end_ms))
+        yield from self._add_spoken(item_id, b"")
+        if self._transcribes:
+            yield TranscriptionCompleted(item_id=item_id, transcript="", usage=TranscriptionSeconds(seconds=0.0))
+        yield from self._respond(ResponseParams(), None, SILENCE)
+
     def _tick(self, now: float) -> Outputs:
+        if (bored_at := self._bored_at()) is not None and now >= bored_at:
+            yield from self._go_on(now)
         if self._expires is None or now < self._expires:
             return
         self._expires = None

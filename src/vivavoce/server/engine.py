@@ -90,6 +90,7 @@ class Engine:
         self._answering: dict[str, CancelScope] = {}
         self._decided: tuple[str | None, Clock] = (None, Clock(0.0))
         self._priming = CancelScope()
+        self._alarm = CancelScope()
         self._ending: facts.Close | None = None
         self._outbox = Outbox()
         self._follow_settings()
@@ -120,6 +121,7 @@ class Engine:
             self._watch(happened)
         outputs = self.session.step(happened, anyio.current_time())
         self._obey(outputs)
+        self._alarm.deadline = self._due()
         return outputs
 
     def close(self, code: int, reason: str) -> None:
@@ -201,9 +203,14 @@ class Engine:
         self._tasks.cancel_scope.cancel()
 
     async def _wake(self) -> None:
-        while (deadline := self.session.deadline()) is not None:
-            await anyio.sleep_until(deadline)
+        while True:
+            with CancelScope(deadline=self._due()) as self._alarm:
+                await anyio.sleep_forever()
             self.step(facts.Tick())
+
+    def _due(self) -> float:
+        deadline = self.session.deadline()
+        return float("inf") if deadline is None else deadline
 
     def _follow_settings(self) -> None:
         heard = self.session.session.audio.input

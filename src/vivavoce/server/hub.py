@@ -11,7 +11,8 @@ import msgspec
 from anyio import CancelScope, create_task_group, move_on_after
 from msgspec.structs import replace
 
-from vivavoce.ports import LinkClosed, Warm
+from vivavoce.ports import Bounded, LinkClosed, Warm
+from vivavoce.realtime.context import CONTEXT_TOKENS
 from vivavoce.realtime.errors import ProtocolError
 from vivavoce.realtime.events import AnyClientEvent, AnyServerEvent, Error, decode_client
 from vivavoce.realtime.server import Ids, ServerSession
@@ -212,8 +213,13 @@ class Hub:
         return replace(session, id=session_id, expires_at=expires_at)
 
     def _engine(self, link: Link[AnyClientEvent, AnyServerEvent], session: AnySession, watch: Watch | None) -> Engine:
+        llm = self.engines.llm
         state = ServerSession(
-            session, mint=Ids(secrets.token_hex(8)), now=anyio.current_time(), lifetime=self._lifetime_s
+            session,
+            mint=Ids(secrets.token_hex(8)),
+            now=anyio.current_time(),
+            lifetime=self._lifetime_s,
+            context_tokens=llm.context_tokens if isinstance(llm, Bounded) else CONTEXT_TOKENS,
         )
         return Engine(state, self.engines, link, lead_s=self._lead_s, watch=watch)
 
