@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vivavoce.agent.framing import Framer, level
+from vivavoce.agent.framing import Framer
 from vivavoce.agent.playout import Playout, Run
 
 RATE = 8_000
@@ -94,8 +94,3 @@ def test_frames_are_whole_whatever_the_blocks(blocks: list[int], rate: int) -> N
     frames += framer.feed(np.empty(0, np.float32), last=True)
     assert {len(frame) for frame in frames} == {480}
     assert len(frames) == -(-round(sum(blocks) * 24_000 / rate) // 480)
-
-
-def test_levels() -> None:
-    assert level(np.ones(10, np.float32)) == 0
-    assert level(np.zeros(10, np.float32)) == level(np.zeros(0, np.float32)) == -100

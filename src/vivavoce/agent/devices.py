@@ -18,9 +18,10 @@ import msgspec
 import numpy as np
 from anyio import lowlevel, to_thread
 
-from vivavoce.agent.framing import FRAME_S, Framer, level, resampler, to_mono
+from vivavoce.agent.framing import FRAME_S, Framer, to_mono
 from vivavoce.agent.playout import Playout
 from vivavoce.ports import DeviceError
+from vivavoce.speech.pcm import Resampler, level_db
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -398,7 +399,7 @@ class SoundMicrophone(_SoundDevice):
     @property
     def level(self) -> float:
         """The level of the last frame in dB below full scale."""
-        return level(self._last)
+        return level_db(self._last)
 
     async def frames(self) -> AsyncGenerator[Samples, None]:
         """Yield frames of 20 ms, the oldest first.
@@ -470,7 +471,7 @@ class SoundSpeaker(_SoundDevice):
     @property
     def level(self) -> float:
         """The level of what was last handed to the device in dB below full scale."""
-        return level(self._block[: self._used])
+        return level_db(self._block[: self._used])
 
     @property
     def underruns(self) -> int:
@@ -491,16 +492,15 @@ class SoundSpeaker(_SoundDevice):
             self._flush()
             self._item_id = item_id
         sound = np.array(samples, dtype=np.float32)
-        self._put(sound if self._resample is None else self._resample.resample_chunk(sound))
-        self._pending = self._resample is not None
+        self._put(self._resampler.feed(sound))
+        self._pending = self.sample_rate != self.device_rate
         await lowlevel.checkpoint()
 
     def hush(self) -> None:
         """Fade out within 5 ms and forget what is queued."""
         self._playout.hush()
         self._pending = False
-        if self._resample is not None:
-            self._resample.clear()
+        self._resampler.clear()
 
     def heard(self) -> tuple[str, int] | None:
         """Return the item that is being heard, or was last, and how many milliseconds of it left the device."""
@@ -551,12 +551,12 @@ class SoundSpeaker(_SoundDevice):
     def _flush(self) -> None:
         if self._pending:
             self._pending = False
-            self._put(self._resample.resample_chunk(np.empty(0, np.float32), last=True))
-            self._resample.clear()
+            self._put(self._resampler.feed(np.empty(0, np.float32), last=True))
+            self._resampler.clear()
 
     def _start(self, portaudio: Any, channels: int) -> Any:
         self._playout = Playout(self.device_rate)
-        self._resample = resampler(self.sample_rate, self.device_rate)
+        self._resampler = Resampler(self.sample_rate, self.device_rate)
         self._pending = False
         self._block = np.zeros(self.device_rate, np.float32)
         return self._run(portaudio.OutputStream, channels, callback=self._render)

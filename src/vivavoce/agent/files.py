@@ -13,8 +13,9 @@ import anyio
 import numpy as np
 from anyio import lowlevel
 
-from vivavoce.agent.framing import FRAME_S, Framer, level, to_mono
+from vivavoce.agent.framing import FRAME_S, Framer, to_mono
 from vivavoce.ports import DeviceError
+from vivavoce.speech.pcm import level_db
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -97,7 +98,7 @@ class WavMicrophone:
     @property
     def level(self) -> float:
         """The level of the last frame in dB below full scale."""
-        return level(self._last)
+        return level_db(self._last)
 
     async def frames(self) -> AsyncGenerator[Samples, None]:
         """Yield the file and the silence after it in frames of 20 ms, each when its last sample is due.
@@ -188,7 +189,7 @@ class WavSpeaker:
     def level(self) -> float:
         """The level of the last 20 ms in dB below full scale."""
         self._catch_up()
-        return level(self._last)
+        return level_db(self._last)
 
     async def play(self, item_id: str, samples: Samples) -> None:
         """Queue sound that belongs to an item; never waits for room.

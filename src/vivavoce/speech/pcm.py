@@ -99,6 +99,11 @@ class Resampler:
         out: Samples = self._stream.resample_chunk(samples, last=last)
         return out
 
+    def clear(self) -> None:
+        """Begin a new sound: forget what is held back of the old one."""
+        if self._stream is not None:
+            self._stream.clear()
+
 
 def resample(samples: Samples, rate_in: int, rate_out: int) -> Samples:
     """Return a whole piece of sound at another rate."""
@@ -111,6 +116,11 @@ class Framer:
     def __init__(self, frame: int) -> None:
         self._frame = frame
         self._rest: Samples = np.zeros(0, np.float32)
+
+    @property
+    def waiting(self) -> int:
+        """Return how many samples wait for more."""
+        return len(self._rest)
 
     def feed(self, samples: Samples) -> Iterator[Samples]:
         """Yield the whole frames that there are; what is left waits for more."""
