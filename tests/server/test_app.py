@@ -37,6 +37,7 @@ from vivavoce.realtime.events import (
     ResponseDone,
     SessionCreated,
 )
+from vivavoce.realtime.values import Session
 from vivavoce.server.app import serve
 from vivavoce.server.hub import Hub
 from vivavoce.server.listening import ServeError, listen
@@ -381,6 +382,7 @@ async def test_hub_serves_a_link_in_the_same_process(engines: Make) -> None:
             tasks.start_soon(partial(hub.open, served, "mine", watch=seen.append))
             created = await agent.receive()
             assert isinstance(created, SessionCreated)
+            assert isinstance(created.session, Session)
             assert created.session.model == "mine"
             await agent.close()
     assert seen == [created]

@@ -32,6 +32,8 @@ def to_ga(event: dict[str, Any]) -> dict[str, Any]:
     match event:
         case {"type": "session.update", "session": dict(session)}:
             return event | {"session": _settings(session)}
+        case {"type": "transcription_session.update", "session": dict(session)}:
+            return event | {"type": "session.update", "session": _settings(session) | {"type": "transcription"}}
         case {"type": "response.create", "response": dict(response)}:
             return event | {"response": _response(_settings(response))}
         case {"type": "conversation.item.create", "item": {"role": "assistant", "content": [*parts]} as item}:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import Annotated, Any, TypeAlias, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -25,6 +25,9 @@ from vivavoce.realtime.values import (
     TranscriptionUsage,
     unknown_field,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 EventId: TypeAlias = Annotated[str, Meta(max_length=512)]
 MAX_AUDIO_BYTES = 15 * 1024 * 1024
@@ -580,8 +583,12 @@ def encode(event: ClientEvent | ServerEvent) -> str:
     return _encoder.encode(event).decode()
 
 
-def decode_client(text: str | bytes) -> AnyClientEvent:
+def decode_client(text: str | bytes, read: Callable[[dict[str, Any]], dict[str, Any]] = to_ga) -> AnyClientEvent:
     """Read what a client sent.
+
+    Args:
+        text: one message.
+        read: makes what the client means out of what it says.
 
     Raises:
         ProtocolError: it is not JSON, not an event, of an unknown type, or has a missing, unknown or bad field.
@@ -589,7 +596,7 @@ def decode_client(text: str | bytes) -> AnyClientEvent:
     try:
         return _append.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _convert(to_ga(_object(text)))
+        return _convert(read(_object(text)))
 
 
 def decode_server(text: str | bytes) -> AnyServerEvent | Unknown:

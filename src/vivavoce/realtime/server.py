@@ -85,6 +85,7 @@ from vivavoce.realtime.values import (
     AnySession,
     AudioFormat,
     ErrorDetail,
+    Extensions,
     FunctionCall,
     FunctionChoice,
     FunctionTool,
@@ -484,7 +485,7 @@ class ServerSession:
         """Show what the user seems to have said so far, to those who want to know."""
         if fact.item_id != self.speaking and fact.item_id not in self._awaited:
             return
-        if self.session.vivavoce is not UNSET and self.session.vivavoce.partials:
+        if _extensions(self.session).partials:
             yield InputTranscriptPartial(item_id=fact.item_id, transcript=fact.text)
         if isinstance(self.session, TranscriptionSession):
             self._drafts.setdefault(fact.item_id, Draft()).hear(fact.text)
@@ -587,7 +588,7 @@ class ServerSession:
             raise ProtocolError("conversation_already_has_active_response", message)
         modalities = _given(params.output_modalities, session.output_modalities)
         _check_modalities(modalities, "response.output_modalities")
-        _check_format(_voice(params, session).format, "response.audio.output.format")
+        _check_format(_voice(params, session).format, "response.audio.output.format", session)
         self._check_references(_given(params.input, ()))
         return self._respond(params, None)
 
@@ -655,15 +656,16 @@ class ServerSession:
         session = self._speaks
         tokens = _given(params.max_output_tokens, session.max_output_tokens)
         choice = _given(params.tool_choice, session.tool_choice)
+        hosted = _extensions(session).hosted
         return Prompt(
             instructions=_given(params.instructions, session.instructions),
             tools=tuple(
                 PromptTool(name=tool.name, description=tool.description or "", parameters=_schema(tool))
                 for tool in _given(params.tools, session.tools)
-                if isinstance(tool, FunctionTool)
+                if isinstance(tool, FunctionTool) and tool.name not in hosted
             ),
             tool_choice=choice.name
-            if isinstance(choice, FunctionChoice)
+            if isinstance(choice, FunctionChoice) and choice.name not in hosted
             else choice
             if isinstance(choice, str)
             else "auto",
@@ -712,6 +714,8 @@ class ServerSession:
                     seconds = len(fact.audio) / waiting.generate.format.bytes_per_second
                     self._played_until = max(self._played_until, now) + seconds
                 yield from waiting.answer.speak(fact.audio)
+            case Called() if fact.name in _extensions(self.session).hosted:
+                return
             case Called():
                 yield from waiting.answer.call(fact.name, fact.arguments, fact.call_id)
             case Finished():
@@ -772,7 +776,7 @@ class ServerSession:
         )
 
     def _timed(self, fact: Timed) -> Outputs:
-        wanted = self.session.vivavoce is not UNSET and self.session.vivavoce.timings
+        wanted = _extensions(self.session).timings
         if wanted and fact.timings.response_id in self._open:
             yield fact.timings
 
@@ -860,19 +864,25 @@ def _by_user(item: Item) -> bool:
     return isinstance(item, Message) and item.role == "user"
 
 
+def _extensions(session: AnySession) -> Extensions:
+    return _given(session.vivavoce, Extensions())
+
+
 def _voice_of(session: AnySession) -> str | None:
     return session.audio.output.voice if isinstance(session, Session) else None
 
 
 def _check_settings(session: AnySession) -> None:
-    _check_format(session.audio.input.format, "session.audio.input.format")
+    _check_format(session.audio.input.format, "session.audio.input.format", session)
     if isinstance(session, TranscriptionSession):
         return
     _check_modalities(session.output_modalities, "session.output_modalities")
-    _check_format(session.audio.output.format, "session.audio.output.format")
+    _check_format(session.audio.output.format, "session.audio.output.format", session)
 
 
-def _check_format(sound: AudioFormat | UnsetType, param: str) -> None:
+def _check_format(sound: AudioFormat | UnsetType, param: str, session: AnySession) -> None:
+    if _extensions(session).any_rate:
+        return
     if isinstance(sound, Pcm) and sound.rate != GA_PCM_RATE:
         code = "integer_below_min_value" if sound.rate < GA_PCM_RATE else "integer_above_max_value"
         message = f"Invalid '{param}.rate': expected {GA_PCM_RATE}, got {sound.rate}."

@@ -252,6 +252,10 @@ class Extensions(Value, frozen=True, kw_only=True):
     """Send `vivavoce.input_transcript.partial` while the user speaks."""
     timings: bool = False
     """Send `vivavoce.response.timings` after each response."""
+    any_rate: bool = False
+    """Take and give PCM of any rate."""
+    hosted: tuple[str, ...] = ()
+    """Names of functions that the server runs; the client never sees them called."""
 
 
 class Session(Value, frozen=True, kw_only=True, tag_field="type", tag="realtime"):

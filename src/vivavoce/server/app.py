@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from vivavoce.server.listening import Server
 
 REALTIME: Final = "/v1/realtime"
+YANDEX: Final = "/v1/realtime/openai"
+"""Where clients of the first generation of Yandex AI Studio connect."""
 GRACE_S: Final = 20.0
 UNAUTHORIZED: Final = 3000
 """WebSocket close code (IANA registry)."""
@@ -82,6 +84,7 @@ def create_app(hub: Hub, access: Access | None = None) -> ASGIApp:
             Route("/readyz", ready),
             Route(REALTIME, _not_upgraded),
             WebSocketRoute(REALTIME, realtime),
+            WebSocketRoute(YANDEX, realtime),
             *http_routes(hub, access),
             WebSocketRoute("/{path:path}", _no_such_socket),
         ],

@@ -11,10 +11,13 @@ from starlette.websockets import WebSocketDisconnect
 
 from vivavoce.ports import LinkClosed
 from vivavoce.realtime.errors import ProtocolError
-from vivavoce.realtime.events import AnyClientEvent, AnyServerEvent, decode_client, encode
+from vivavoce.realtime.events import AnyClientEvent, AnyServerEvent, decode_client
+from vivavoce.realtime.recognise import recognise
 
 if TYPE_CHECKING:
     from starlette.websockets import WebSocket
+
+    from vivavoce.realtime.dialect import Dialect
 
 SUBPROTOCOL: Final = "realtime"
 STALL_S: Final = 10.0
@@ -26,15 +29,23 @@ MAX_REASON: Final = 123
 class WebSocketLink:
     """The server's end of a link over a WebSocket (port `Link`)."""
 
-    def __init__(self, websocket: WebSocket) -> None:
+    def __init__(self, websocket: WebSocket, dialect: Dialect) -> None:
         self._websocket = websocket
+        self._dialect = dialect
 
     @classmethod
     async def accept(cls, websocket: WebSocket) -> WebSocketLink:
         """Take the connection, with the sub-protocol that we speak where the client offers it."""
         offered = websocket.scope["subprotocols"]
         await websocket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
-        return cls(websocket)
+        headers = websocket.headers
+        dialect = recognise(
+            websocket.query_params.get("model"),
+            authorization=headers.get("authorization", ""),
+            beta=headers.get("openai-beta", ""),
+            offered=offered,
+        )
+        return cls(websocket, dialect)
 
     async def receive(self) -> AnyClientEvent:
         """Return the next event."""
@@ -51,13 +62,14 @@ class WebSocketLink:
             raise ProtocolError(
                 "invalid_event", "A binary message is not an event; send events as JSON in text messages."
             )
-        return decode_client(text)
+        return decode_client(text, self._dialect.read)
 
     async def send(self, event: AnyServerEvent) -> None:
         """Send an event; waits while the client is slow, but not for ever."""
         try:
             with anyio.fail_after(STALL_S):
-                await self._websocket.send_text(encode(event))
+                for text in self._dialect.write(event):
+                    await self._websocket.send_text(text)
         except TimeoutError:
             reason = f"The client has read nothing for {STALL_S:g} seconds."
             await self.close(1008, reason)
