@@ -15,7 +15,7 @@ from vivavoce.realtime import events as wire
 from vivavoce.realtime import facts
 from vivavoce.realtime.errors import ProtocolError
 from vivavoce.realtime.server import ServerSession
-from vivavoce.realtime.values import AnySession, Audio, AudioInput, ServerVad, Session
+from vivavoce.realtime.values import AnySession, Audio, AudioInput, McpCall, ServerVad, Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -156,6 +156,10 @@ class Order:
         self.deltas: defaultdict[tuple[str, str], str] = defaultdict(str)
         self.verdicts: set[str] = set()
         self.asked_for: set[str] = set()
+        self.running: set[str] = set()
+        """Remote calls whose output item is open: only these leave room for others."""
+        self.told: set[str] = set()
+        """Remote calls and lists whose end was told."""
 
     def follow(self, outputs: list[Any]) -> None:
         for output in outputs:
@@ -199,11 +203,13 @@ class Order:
         match output:
             case wire.OutputItemAdded():
                 assert output.output_index == len(self.output[output.response_id])
-                assert all(self.output[output.response_id].values())
+                assert all(self.output[output.response_id].values()) or self.running
                 self.output[output.response_id][item_id] = False
+                self.running |= {item_id} if isinstance(output.item, McpCall) else set()
             case wire.OutputItemDone():
                 assert self.output[output.response_id][item_id] is False
                 self.output[output.response_id][item_id] = True
+                self.running.discard(item_id)
             case wire.ConversationItemAdded(previous_item_id=previous):
                 assert item_id not in self.items
                 self.items.insert(self.items.index(previous) + 1 if previous else 0, item_id)
@@ -218,6 +224,12 @@ class Order:
             case wire.TranscriptionCompleted(item_id=item_id) | wire.TranscriptionFailed(item_id=item_id):
                 assert item_id in self.asked_for - self.verdicts
                 self.verdicts.add(item_id)
+            case wire.McpCallCompleted() | wire.McpCallFailed():
+                assert output.item_id not in self.told
+                self.told.add(output.item_id)
+            case wire.McpListToolsCompleted() | wire.McpListToolsFailed():
+                assert output.item_id not in self.told
+                self.told.add(output.item_id)
             case _:
                 self._follow_delta(output)
 
@@ -230,7 +242,10 @@ class Order:
                 assert self.output[output.response_id][output.item_id] is False
             case wire.OutputTextDone(text=whole) | wire.OutputAudioTranscriptDone(transcript=whole):
                 assert whole == self.deltas[output.response_id, output.item_id]
-            case wire.FunctionCallArgumentsDone(arguments=whole):
+            case wire.McpCallArgumentsDelta():
+                assert isinstance(output.obfuscation, str)  # agents-js loses the frame without it
+                self.deltas[output.response_id, output.item_id] += output.delta
+            case wire.FunctionCallArgumentsDone(arguments=whole) | wire.McpCallArgumentsDone(arguments=whole):
                 assert whole == self.deltas[output.response_id, output.item_id]
             case _:
                 pass

@@ -18,7 +18,7 @@ from tests.realtime.harness import BYTES_PER_MS, Server, sound
 
 from vivavoce.realtime import facts
 from vivavoce.realtime.events import ServerEvent
-from vivavoce.realtime.values import AnySession
+from vivavoce.realtime.values import AnySession, McpError, RemoteTool
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.jsonl"))
 FACTS = {kind.__name__: kind for kind in get_args(facts.AnyFact)}
@@ -47,6 +47,9 @@ def _fact(told: dict[str, Any]) -> Any:
     fields = _spelled_out({name: value for name, value in told.items() if name != "type"})
     if "audio" in fields:
         fields["audio"] = base64.b64decode(fields["audio"])
+    for name, kind in (("tools", tuple[RemoteTool, ...]), ("error", McpError)):
+        if told["type"] in {"Listed", "Returned"} and fields.get(name):
+            fields[name] = msgspec.convert(fields[name], kind)
     return FACTS[told["type"]](**fields)
 
 

@@ -455,7 +455,8 @@ def test_what_stock_clients_send_to_get_an_answer(server, event, modality):
 def test_a_response_takes_its_own_settings_before_those_of_the_session(server):
     tool = {"type": "function", "name": "look", "parameters": '{"type": "object"}'}
     bad = [{"type": "function", "name": name, "parameters": schema} for name, schema in [("a", "{"), ("b", None)]]
-    server(update(instructions="Be brief.", tools=[tool, {"type": "mcp", "server_label": "x"}], max_output_tokens=9))
+    remote = {"type": "mcp", "server_label": "x", "server_url": "https://x"}
+    server(update(instructions="Be brief.", tools=[tool, remote], max_output_tokens=9))
     own = only(server(create(conversation="none")), facts.Generate).prompt
     assert (own.instructions, own.max_output_tokens, own.tool_choice) == ("Be brief.", 9, "auto")
     assert [(tool.name, tool.parameters) for tool in own.tools] == [("look", {"type": "object"})]

@@ -15,6 +15,8 @@ from vivavoce.realtime.events import (
     ConversationItemDone,
     FunctionCallArgumentsDelta,
     FunctionCallArgumentsDone,
+    McpCallArgumentsDelta,
+    McpCallArgumentsDone,
     OutputAudioDelta,
     OutputAudioDone,
     OutputAudioTranscriptDelta,
@@ -31,6 +33,8 @@ from vivavoce.realtime.values import (
     FunctionCall,
     Item,
     ItemStatus,
+    McpApprovalRequest,
+    McpCall,
     Message,
     OutputAudio,
     OutputText,
@@ -41,7 +45,7 @@ from vivavoce.realtime.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from vivavoce.realtime.conversation import Conversation, Entry
 
@@ -85,6 +89,8 @@ class Answer:
         self._entry: Entry | None = None
         self._item_ms = 0.0
         self._settled = False
+        self._remote: dict[str, Entry | None] = {}
+        self._unfinished: list[str] = []
         self.audio_ms = 0.0
         """Sound sent in the whole response."""
 
@@ -123,9 +129,55 @@ class Answer:
             self._entry.item = call
         yield from self._done(call)
 
+    def call_remotely(self, call: McpCall, arguments: str) -> Generator[AnyServerEvent, None, McpCall]:
+        """Call a remote tool and return the call; its item is open until the tool returns or the response ends."""
+        yield from self._close_message("completed")
+        yield from self._add(call)
+        self._remote[str(call.id)] = self._entry
+        self._unfinished.append(str(call.id))
+        ids = self._item_ids(str(call.id))
+        yield McpCallArgumentsDelta(**ids, delta=arguments, obfuscation="")
+        yield McpCallArgumentsDone(**ids, arguments=arguments)
+        call = replace(call, arguments=arguments)
+        self.update(call)
+        return call
+
+    def ask(self, request: McpApprovalRequest) -> Events:
+        """Ask for consent to a remote call."""
+        yield from self._add(request)
+        yield from self._done(request)
+
+    def update(self, call: McpCall) -> None:
+        """Remember more of a remote call."""
+        if (entry := self._remote.get(str(call.id))) is not None:
+            entry.item = call
+        if str(call.id) in self._unfinished:
+            before, after = self.response.output[: self.index_of(str(call.id))], self.index_of(str(call.id)) + 1
+            self.response = replace(self.response, output=(*before, call, *self.response.output[after:]))
+
+    def end_remotely(self, call: McpCall) -> Events:
+        """Show the outcome of a remote call in the conversation, and in the response where that has not ended."""
+        self.update(call)
+        if self._conversation is not None and self._conversation.get(str(call.id)) is self._remote[str(call.id)]:
+            previous = self._conversation.previous_id(str(call.id))
+            yield ConversationItemDone(item=call, previous_item_id=previous)
+        if str(call.id) in self._unfinished:
+            yield from self._close_remote(str(call.id))
+
+    @property
+    def open(self) -> bool:
+        """Tell whether the response is not done."""
+        return self.response.status == "in_progress"
+
+    def index_of(self, item_id: str) -> int:
+        """Return the place of an item in the response."""
+        return [item.id for item in self.response.output].index(item_id)
+
     def close(self, status: ResponseStatus, details: StatusDetails | None, usage: Usage) -> Events:
         """End the response, and the item that is open in it."""
         yield from self._close_message("completed" if status == "completed" else "incomplete")
+        for item_id in tuple(self._unfinished):
+            yield from self._close_remote(item_id)
         self.response = replace(self.response, status=status, status_details=details, usage=usage)
         yield ResponseDone(response=self.response)
 
@@ -184,6 +236,11 @@ class Answer:
         if self._conversation is not None and self._present():
             yield ConversationItemDone(item=item, previous_item_id=self._conversation.previous_id(str(item.id)))
         yield OutputItemDone(response_id=self.response.id, output_index=self._index, item=item)
+
+    def _close_remote(self, item_id: str) -> Events:
+        self._unfinished.remove(item_id)
+        index = self.index_of(item_id)
+        yield OutputItemDone(response_id=self.response.id, output_index=index, item=self.response.output[index])
 
     def _present(self) -> bool:
         """Tell whether the newest item is in the conversation: it is not out of band, and nobody has deleted it."""

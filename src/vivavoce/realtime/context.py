@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from vivavoce.realtime.conversation import part_text
-from vivavoce.realtime.values import FunctionCall, FunctionCallOutput, Item, Message, RetentionRatio, Session
+from vivavoce.realtime.values import FunctionCall, FunctionCallOutput, Item, McpCall, Message, RetentionRatio, Session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +36,9 @@ def item_tokens(item: Item) -> int:
             return TOKENS_PER_ITEM + text_tokens(item.name) + text_tokens(item.arguments)
         case FunctionCallOutput():
             return TOKENS_PER_ITEM + text_tokens(item.output)
+        case McpCall():
+            told = item.error.message if isinstance(item.error, msgspec.Struct) else item.output or ""
+            return TOKENS_PER_ITEM + text_tokens(item.name) + text_tokens(item.arguments) + text_tokens(str(told))
         case _:
             return 0
 

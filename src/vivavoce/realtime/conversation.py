@@ -16,6 +16,7 @@ from vivavoce.realtime.values import (
     InputAudio,
     InputText,
     Item,
+    McpCall,
     Message,
     OutputAudio,
     OutputText,
@@ -200,8 +201,9 @@ def prompt_messages(items: Iterable[Item]) -> tuple[PromptMessage, ...]:
     """
     items = tuple(items)
     outputs = {item.call_id: item.output for item in items if isinstance(item, FunctionCallOutput)}
+    outputs |= {str(item.id): _outcome(item) for item in items if isinstance(item, McpCall) and _ended(item)}
     messages: list[PromptMessage] = []
-    for is_call, group in itertools.groupby(items, lambda item: isinstance(item, FunctionCall)):
+    for is_call, group in itertools.groupby(items, lambda item: isinstance(item, FunctionCall | McpCall)):
         if is_call:
             _add_calls(messages, group, outputs)
         else:
@@ -227,15 +229,30 @@ def _said(item: Message) -> PromptMessage:
 def _add_calls(messages: list[PromptMessage], group: Iterable[Item], outputs: dict[str, str]) -> None:
     """Add the answered calls of a group to the assistant message that ends the prompt, and the answers after it."""
     calls = tuple(
-        ToolCall(call.call_id, call.name, call.arguments)
+        ToolCall(_call_id(call), call.name, call.arguments)
         for call in group
-        if isinstance(call, FunctionCall) and isinstance(call.call_id, str) and call.call_id in outputs
+        if isinstance(call, FunctionCall | McpCall) and _call_id(call) in outputs
     )
     if not calls:
         return
     said = messages.pop().text if messages and messages[-1].role == "assistant" else ""
     messages.append(PromptMessage(role="assistant", text=said, calls=calls))
     messages.extend(PromptMessage(role="tool", text=outputs[call.call_id], call_id=call.call_id) for call in calls)
+
+
+def _call_id(call: FunctionCall | McpCall) -> str:
+    return str(call.call_id if isinstance(call, FunctionCall) else call.id)
+
+
+def _ended(call: McpCall) -> bool:
+    return isinstance(call.output, str) or isinstance(call.error, msgspec.Struct)
+
+
+def _outcome(call: McpCall) -> str:
+    """Quote what a remote tool returned: a stranger's words are data, and must look like data to the model."""
+    error = call.error.message if isinstance(call.error, msgspec.Struct) else None
+    told = {"error": error} if error is not None else {"output": call.output}
+    return msgspec.json.encode(told).decode()
 
 
 def _spoken(item: Message) -> bool:

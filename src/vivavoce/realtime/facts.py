@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
 if TYPE_CHECKING:
     from vivavoce.realtime.conversation import Prompt
     from vivavoce.realtime.events import ResponseTimings
-    from vivavoce.realtime.values import AudioFormat
+    from vivavoce.realtime.values import AudioFormat, McpError, McpTool, RemoteTool
 
 
 class Fact(msgspec.Struct, frozen=True, tag=True):
@@ -74,6 +74,22 @@ class Called(Fact, frozen=True):
     call_id: str | None = None
 
 
+class Listed(Fact, frozen=True):
+    """A remote server told its tools, or did not."""
+
+    item_id: str
+    tools: tuple[RemoteTool, ...] | None
+    """None where it did not."""
+
+
+class Returned(Fact, frozen=True):
+    """A remote tool returned, or failed."""
+
+    item_id: str
+    output: str = ""
+    error: McpError | None = None
+
+
 class Finished(Fact, frozen=True, kw_only=True):
     """The model has ended its answer, or failed."""
 
@@ -97,7 +113,9 @@ class Tick(Fact, frozen=True):
     """Time has passed."""
 
 
-AnyFact: TypeAlias = Started | Paused | Stopped | Heard | Unheard | Said | Spoke | Called | Finished | Timed | Tick
+AnyFact: TypeAlias = (
+    Started | Paused | Stopped | Heard | Unheard | Said | Spoke | Called | Listed | Returned | Finished | Timed | Tick
+)
 
 
 class Command(msgspec.Struct, frozen=True, tag=True):
@@ -140,6 +158,22 @@ class Generate(Command, frozen=True, kw_only=True):
     """The spoken turn that it answers, if any."""
 
 
+class ListTools(Command, frozen=True):
+    """Ask a remote server for its tools."""
+
+    item_id: str
+    server: McpTool
+
+
+class CallTool(Command, frozen=True):
+    """Run a tool of a remote server."""
+
+    item_id: str
+    server: McpTool
+    name: str
+    arguments: dict[str, Any]
+
+
 class Cancel(Command, frozen=True):
     """Stop working on a response; what comes late is ignored."""
 
@@ -154,5 +188,5 @@ class Close(Command, frozen=True):
     reason: str
 
 
-AnyCommand: TypeAlias = Listen | Transcribe | Forget | Generate | Cancel | Close
+AnyCommand: TypeAlias = Listen | Transcribe | Forget | Generate | ListTools | CallTool | Cancel | Close
 CancelReason: TypeAlias = Literal["turn_detected", "client_cancelled"]

@@ -70,8 +70,10 @@ from vivavoce.realtime.facts import (
     Forget,
     Generate,
     Heard,
+    Listed,
     Listen,
     Paused,
+    Returned,
     Said,
     Spoke,
     Started,
@@ -81,8 +83,10 @@ from vivavoce.realtime.facts import (
     Transcribe,
     Unheard,
 )
+from vivavoce.realtime.remote import Offer, RemoteTools, check_tools, shown
 from vivavoce.realtime.values import (
     AnySession,
+    AnyTool,
     AudioFormat,
     ErrorDetail,
     Extensions,
@@ -93,6 +97,7 @@ from vivavoce.realtime.values import (
     InputTokenDetails,
     Item,
     ItemReference,
+    McpApprovalResponse,
     MeaningVad,
     Message,
     Modality,
@@ -106,6 +111,7 @@ from vivavoce.realtime.values import (
     Session,
     SilenceVad,
     StatusDetails,
+    ToolChoice,
     TranscriptionSeconds,
     TranscriptionSession,
     TurnDetection,
@@ -165,8 +171,12 @@ class _Open:
     generate: Generate
     input: tuple[Item, ...]
     """What it answers; references are followed when it begins."""
+    tools: tuple[AnyTool, ...]
+    choice: ToolChoice
+    offers: dict[str, Offer] = field(default_factory=dict)
+    """The remote tools that the model was told of."""
     awaited: set[str] = field(default_factory=set)
-    """Spoken items that must be transcribed first."""
+    """Spoken items that must be transcribed first, and lists of remote tools that only this response has asked for."""
     remembers: bool = False
     """Whether it answers the conversation, so that what it has no room for is forgotten."""
     nudge: str = ""
@@ -199,6 +209,7 @@ class ServerSession:
         self.session = session
         self.conversation = Conversation()
         self._mint = mint
+        self._remote = RemoteTools(self.conversation, self._new_id)
         self._conversation_id = mint("conv")
         self._buffer = InputBuffer(session.audio.input.format.bytes_per_second)
         self._turn: _Turn | None = None
@@ -219,7 +230,7 @@ class ServerSession:
 
     def start(self) -> list[Output]:
         """Greet the client: the first event, once."""
-        return self._stamped(iter((SessionCreated(session=self.session),)))
+        return self._stamped(iter((SessionCreated(session=_shown(self.session)),)))
 
     def step(self, happened: Input, now: float = 0.0) -> list[Output]:
         """Take one thing that happened and return what to say and do, in order.
@@ -229,7 +240,7 @@ class ServerSession:
         if not isinstance(happened, ClientEvent):
             return self._stamped(self._fact(happened, now))
         try:
-            return self._stamped(self._asked(happened))
+            return self._stamped(self._asked_and_learned(happened))
         except ProtocolError as wrong:
             wrong.event_id = happened.event_id if isinstance(happened.event_id, str) else None
             return self.refuse(wrong)
@@ -253,12 +264,19 @@ class ServerSession:
         """
         messages = prompt_messages(entry.item for entry in self.conversation if entry.id not in self._forgotten)
         said = (PromptMessage(role="user", text=words),) if words else ()
-        return replace(self._prompt(ResponseParams()), messages=(*messages, *said))
+        prompt = replace(self._prompt(ResponseParams()), messages=(*messages, *said))
+        return self._remote.equip(prompt, self._speaks.tools, self._speaks.tool_choice)[0]
 
     @property
     def speaking(self) -> str | None:
         """Return the id that the utterance being spoken will have as an item, or None."""
         return self._turn.item_id if self._turn else None
+
+    def _asked_and_learned(self, event: AnyClientEvent) -> Outputs:
+        """Answer, and ask remote servers for their tools: not before the client has spoken."""
+        yield from self._asked(event)
+        if isinstance(self.session, Session):
+            yield from self._remote.learn(self.session.tools)
 
     def _asked(self, event: AnyClientEvent) -> Outputs:
         match event:
@@ -301,6 +319,10 @@ class ServerSession:
                 return self._unheard(fact)
             case Said() | Spoke() | Called() | Finished():
                 return self._answered(fact, now)
+            case Listed():
+                return self._listed(fact)
+            case Returned():
+                return self._remote.returned(fact)
             case Timed():
                 return self._timed(fact)
             case Tick():
@@ -338,8 +360,10 @@ class ServerSession:
         sound, old = new.audio.input.format, self.session.audio.input.format
         if (type(sound), sound.rate) != (type(old), old.rate):
             self._buffer.change_rate(sound.bytes_per_second)
+        if "tools" in patch:
+            self._remote.forget_failures()
         self.session = new
-        yield SessionUpdated(session=new)
+        yield SessionUpdated(session=_shown(new))
 
     def _check_kind(self, kind: Any) -> None:
         ours = "transcription" if isinstance(self.session, TranscriptionSession) else "realtime"
@@ -542,6 +566,8 @@ class ServerSession:
             raise ProtocolError("invalid_value", f"The id '{item.id}' is that of the user's turn.", param="item.id")
         item_id = item.id if isinstance(item.id, str) else self._new_id("item")
         item = replace(item, id=item_id, status="completed")
+        if isinstance(item, McpApprovalResponse):
+            self._remote.check_consent(item)
         if isinstance(item, FunctionCall) and item.call_id is UNSET:
             item = replace(item, call_id=self._mint("call"))
         audio = _untranscribed(item)
@@ -550,6 +576,8 @@ class ServerSession:
         shown = _without_audio(item)
         yield ConversationItemAdded(item=shown, previous_item_id=previous)
         yield ConversationItemDone(item=shown, previous_item_id=previous)
+        if isinstance(item, McpApprovalResponse):
+            yield from self._remote.decided(item)
         if audio:
             self._awaited.add(item_id)
             yield Transcribe(item_id, audio, sound)
@@ -580,6 +608,7 @@ class ServerSession:
     def _create_response(self, event: ResponseCreate) -> Outputs:
         session = self._speaks
         params = event.response if isinstance(event.response, ResponseParams) else ResponseParams()
+        check_tools(_given(params.tools, ()), "response.tools")
         if params.conversation == "auto" and self._current is not None:
             message = (
                 f"Conversation already has an active response in progress: {self._current}. "
@@ -593,7 +622,8 @@ class ServerSession:
         return self._respond(params, None)
 
     def _respond(self, params: ResponseParams, item_id: str | None, nudge: str = "") -> Outputs:
-        """Open a response and begin to generate it, or wait for what the user said."""
+        """Open a response and begin to generate it, or wait for what the user said or which tools there are."""
+        yield from self._remote.learn(_given(params.tools, ()))
         waiting = self._opened(params, item_id)
         waiting.nudge = nudge
         response = waiting.answer.response
@@ -630,8 +660,16 @@ class ServerSession:
             format=sound,
             item_id=item_id,
         )
-        awaited = self._awaited.intersection(_references(given))
-        return _Open(answer, generate, given, awaited, remembers=not isinstance(params.input, tuple))
+        awaited = self._awaited.intersection(_references(given)) | self._remote.pending(_given(params.tools, ()))
+        return _Open(
+            answer,
+            generate,
+            given,
+            tools=_given(params.tools, session.tools),
+            choice=_given(params.tool_choice, session.tool_choice),
+            awaited=awaited,
+            remembers=not isinstance(params.input, tuple),
+        )
 
     def _check_references(self, items: tuple[Item, ...]) -> None:
         """Refuse a reference that leads nowhere.
@@ -679,19 +717,20 @@ class ServerSession:
         if turn is not None and isinstance(turn.item, Message) and not any(map(part_text, turn.item.content)):
             yield from self._finish(Finished(response_id=generate.response_id))
             return
-        items = self._shortened(waiting)
+        prompt, waiting.offers = self._remote.equip(generate.prompt, waiting.tools, waiting.choice)
+        items = self._shortened(waiting, prompt)
         if items is None:
             message = "The conversation does not fit into the model's context; delete items or allow truncation."
             error = ("context_length_exceeded", message)
             yield from self._finish(Finished(response_id=generate.response_id, error=error))
             return
         said = (PromptMessage(role="user", text=waiting.nudge),) if waiting.nudge else ()
-        yield replace(generate, prompt=replace(generate.prompt, messages=(*prompt_messages(items), *said)))
+        yield replace(generate, prompt=replace(prompt, messages=(*prompt_messages(items), *said)))
 
-    def _shortened(self, waiting: _Open) -> tuple[Item, ...] | None:
+    def _shortened(self, waiting: _Open, prompt: Prompt) -> tuple[Item, ...] | None:
         """Return what a response answers as far as it fits, None where it does not and nothing may be left out."""
         session = self._speaks
-        limit, goal = room(session, waiting.generate.prompt, self._context_tokens)
+        limit, goal = room(session, prompt, self._context_tokens)
         pairs = [(given, item) for given in waiting.input if (item := self._followed(given)) is not None]
         dropped = overflow([item for _, item in pairs], limit, goal)
         if dropped and session.truncation == "disabled":
@@ -717,7 +756,10 @@ class ServerSession:
             case Called() if fact.name in _extensions(self.session).hosted:
                 return
             case Called():
-                yield from waiting.answer.call(fact.name, fact.arguments, fact.call_id)
+                if offer := waiting.offers.get(fact.name):
+                    yield from self._remote.call(waiting.answer, offer, fact.arguments)
+                else:
+                    yield from waiting.answer.call(fact.name, fact.arguments, fact.call_id)
             case Finished():
                 ended = fact.response_id == self._current and fact.error is None
                 yield from self._finish(fact)
@@ -736,6 +778,11 @@ class ServerSession:
         else:
             yield from self._close(fact, "completed", None)
 
+    def _listed(self, fact: Listed) -> Outputs:
+        """Take the tools of a remote server, and let the responses go on that waited for them."""
+        yield from self._remote.listed(fact)
+        yield from self._transcribed(fact.item_id, None)
+
     def _cancel_response(self, event: ResponseCancel) -> Outputs:
         response_id = event.response_id if isinstance(event.response_id, str) else self._current
         if response_id is None or response_id not in self._open:
@@ -752,6 +799,7 @@ class ServerSession:
 
     def _close(self, fact: Finished, status: ResponseStatus, details: StatusDetails | None) -> Outputs:
         waiting = self._open.pop(fact.response_id)
+        yield from self._remote.settle(waiting.answer)
         yield from waiting.answer.close(status, details, self._usage(fact, waiting))
         yield RateLimitsUpdated(rate_limits=self._allowances())
         if self._current == fact.response_id:
@@ -872,10 +920,17 @@ def _voice_of(session: AnySession) -> str | None:
     return session.audio.output.voice if isinstance(session, Session) else None
 
 
+def _shown(session: AnySession) -> AnySession:
+    """Return the settings as events show them."""
+    tools = session.tools if isinstance(session, Session) else ()
+    return replace(session, tools=shown(tools)) if tools else session
+
+
 def _check_settings(session: AnySession) -> None:
     _check_format(session.audio.input.format, "session.audio.input.format", session)
     if isinstance(session, TranscriptionSession):
         return
+    check_tools(session.tools, "session.tools")
     _check_modalities(session.output_modalities, "session.output_modalities")
     _check_format(session.audio.output.format, "session.audio.output.format", session)
 

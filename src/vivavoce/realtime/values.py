@@ -158,20 +158,41 @@ class FunctionTool(Value, frozen=True, kw_only=True, tag_field="type", tag="func
     """JSON schema of the arguments."""
 
 
+class ToolFilter(Value, frozen=True, kw_only=True):
+    """Which tools of a remote server are meant: those that fit all that is given."""
+
+    tool_names: tuple[str, ...] | UnsetType | None = UNSET
+    read_only: bool | UnsetType | None = UNSET
+    """Whether the server says of the tool that it changes nothing."""
+
+
+class ApprovalFilter(Value, frozen=True, kw_only=True):
+    """Which tools of a remote server may only run with consent."""
+
+    always: ToolFilter | UnsetType | None = UNSET
+    never: ToolFilter | UnsetType | None = UNSET
+
+
 class McpTool(Value, frozen=True, kw_only=True, tag_field="type", tag="mcp"):
-    """A remote server of tools."""
+    """A remote server of tools (Model Context Protocol)."""
 
     server_label: str
     server_url: str | UnsetType = UNSET
     connector_id: str | UnsetType = UNSET
     tunnel_id: str | UnsetType = UNSET
-    authorization: str | UnsetType = UNSET
+    authorization: str | UnsetType | None = UNSET
+    """Access token for the server; no event shows it."""
     headers: dict[str, str] | UnsetType | None = UNSET
-    allowed_tools: tuple[str, ...] | dict[str, Any] | UnsetType | None = UNSET
-    require_approval: str | dict[str, Any] | UnsetType | None = UNSET
+    """For the server; no event shows them."""
+    allowed_tools: tuple[str, ...] | ToolFilter | UnsetType | None = UNSET
+    require_approval: Literal["always", "never"] | ApprovalFilter | UnsetType | None = UNSET
     server_description: str | UnsetType = UNSET
     defer_loading: bool | UnsetType = UNSET
-    allowed_callers: tuple[str, ...] | UnsetType = UNSET
+    allowed_callers: tuple[str, ...] | UnsetType | None = UNSET
+
+    def __repr__(self) -> str:
+        """Name the server without its credentials, which must not reach a log."""
+        return f"McpTool({self.server_label!r})"
 
 
 AnyTool: TypeAlias = FunctionTool | McpTool
@@ -368,11 +389,47 @@ class FunctionCallOutput(AnyItem, frozen=True, kw_only=True, tag="function_call_
     output: str
 
 
+class RemoteTool(Value, frozen=True, kw_only=True):
+    """A tool of a remote server."""
+
+    name: str
+    description: str | None = ""
+    input_schema: dict[str, Any]
+    """JSON schema of the arguments."""
+    annotations: dict[str, Any] | UnsetType | None = UNSET
+    """What the server says of the tool, such as `readOnlyHint`."""
+
+
 class McpListTools(AnyItem, frozen=True, kw_only=True, tag="mcp_list_tools"):
     """The tools that a remote server offers."""
 
     server_label: str
-    tools: tuple[dict[str, Any], ...]
+    tools: tuple[RemoteTool, ...]
+
+
+class McpProtocolError(Value, frozen=True, kw_only=True, tag_field="type", tag="protocol_error"):
+    """A remote server and we did not understand each other."""
+
+    code: int
+    """Of JSON-RPC."""
+    message: str
+
+
+class McpToolError(Value, frozen=True, kw_only=True, tag_field="type", tag="tool_execution_error"):
+    """A remote tool ran and failed, or was not allowed to run."""
+
+    message: str
+
+
+class McpHttpError(Value, frozen=True, kw_only=True, tag_field="type", tag="http_error"):
+    """A remote server refused a request."""
+
+    code: int
+    """HTTP status."""
+    message: str
+
+
+McpError: TypeAlias = McpProtocolError | McpToolError | McpHttpError
 
 
 class McpCall(AnyItem, frozen=True, kw_only=True, tag="mcp_call"):
@@ -382,7 +439,7 @@ class McpCall(AnyItem, frozen=True, kw_only=True, tag="mcp_call"):
     name: str
     arguments: str
     output: str | UnsetType | None = UNSET
-    error: dict[str, Any] | UnsetType | None = UNSET
+    error: McpError | UnsetType | None = UNSET
     approval_request_id: str | UnsetType | None = UNSET
 
 

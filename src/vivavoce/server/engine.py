@@ -27,6 +27,7 @@ from vivavoce.realtime.events import (
 from vivavoce.realtime.values import Session
 from vivavoce.server import guard
 from vivavoce.server.ears import Ears, Utterance, decode
+from vivavoce.server.mcp import RemoteServers
 from vivavoce.server.outbox import UNPACED_S, Outbox, OutboxFullError
 from vivavoce.server.voice import Clock, Voice
 from vivavoce.speech.pcm import resample
@@ -91,6 +92,7 @@ class Engine:
         self._decided: tuple[str | None, Clock] = (None, Clock(0.0))
         self._priming = CancelScope()
         self._alarm = CancelScope()
+        self._remotes = RemoteServers(self.step)
         self._ending: facts.Close | None = None
         self._outbox = Outbox()
         self._follow_settings()
@@ -164,6 +166,10 @@ class Engine:
                 self._tasks.start_soon(self._answer, command, scope)
             case facts.Cancel():
                 self._stop(command)
+            case facts.ListTools():
+                self._tasks.start_soon(self._remotes.list_tools, command, self._tasks)
+            case facts.CallTool():
+                self._tasks.start_soon(self._remotes.call_tool, command, self._tasks)
             case facts.Close():
                 self.close(command.code, command.reason)
             case _:
