@@ -3,17 +3,25 @@ from __future__ import annotations
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from msgspec.structs import replace
 from tests.realtime.harness import Server, sound
 
 from vivavoce.realtime import events as wire
 from vivavoce.realtime import facts
+from vivavoce.realtime.remote import shown
+from vivavoce.realtime.values import McpToolError, RemoteTool
 
 WHICH = st.integers(0, 40)
 TIMES = st.integers(-100, 4000)
 WORDS = st.sampled_from(["", "Hello.", " How are you?", " Fine", "ein Wort\nzwei", "\x00 odd \U0001f426"])
 PLACES = st.sampled_from(["absent", "root", "known", "nowhere"])
 VAD = {"type": "server_vad"}
+MCP = {"type": "mcp", "server_label": "dice", "server_url": "https://dice.example"}
+ROLL = RemoteTool(name="roll", input_schema={"type": "object"})
+LOAD = RemoteTool(name="load", input_schema={"type": "object"})
 PATCHES = [
+    {"tools": [MCP | {"require_approval": {"always": {"tool_names": ["load"]}}}]},
+    {"tools": [MCP | {"authorization": "new"}]},
     {"audio": {"input": {"turn_detection": None}}},
     {"audio": {"input": {"turn_detection": VAD}}},
     {"audio": {"input": {"turn_detection": VAD | {"idle_timeout_ms": 5000}}}},
@@ -176,6 +184,27 @@ class AnyOrder(RuleBasedStateMachine):
     def called(self, which, call_id):
         self.tell(facts.Called(self.one(self.responses, which), "get_weather", '{"city": "Paris"}', call_id))
 
+    # Remote tools
+
+    @rule(which=WHICH, known=st.sampled_from([True, True, False]))
+    def listed(self, which, known):
+        self.tell(facts.Listed(self.one(self.items, which), (ROLL, LOAD) if known else None))
+
+    @precondition(lambda self: self.server.order.open)
+    @rule(which=WHICH, name=st.sampled_from(["roll", "load"]), arguments=st.sampled_from(["{}", "[]", "{"]))
+    def call_remotely(self, which, name, arguments):
+        self.tell(facts.Called(self.one(list(self.server.order.open), which), name, arguments))
+
+    @rule(which=WHICH, error=st.sampled_from([None, McpToolError(message="Broken.")]))
+    def returned(self, which, error):
+        self.tell(facts.Returned(self.one(self.items, which), "4", error))
+
+    @rule(which=WHICH, approve=st.booleans())
+    def decide(self, which, approve):
+        request = self.one(self.items, which)
+        item = {"type": "mcp_approval_response", "approval_request_id": request, "approve": approve}
+        self.tell({"type": "conversation.item.create", "item": item})
+
     @rule(which=WHICH, error=st.sampled_from([None, ("llm_failed", "No answer.")]), truncated=st.booleans())
     def finished(self, which, error, truncated):
         response_id = self.one(self.responses, which)
@@ -190,9 +219,11 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(patch=st.sampled_from(PATCHES), with_type=st.sampled_from([True, True, True, False]))
     def update(self, patch, with_type):
         session = patch | ({"type": "realtime"} if with_type else {})
-        (answer,) = self.tell({"type": "session.update", "session": session, "event_id": "mine"})
+        answer, *_ = self.tell({"type": "session.update", "session": session, "event_id": "mine"})
         if isinstance(answer, wire.SessionUpdated):
-            assert answer.session == self.server.half.session
+            kept = self.server.half.session
+            assert answer.session == replace(kept, tools=shown(kept.tools))
+            assert "authorization" not in wire.encode(answer)
 
     @rule(now=st.sampled_from([0.0, 99.0]))
     def tick(self, now):
@@ -226,11 +257,19 @@ class AnyOrder(RuleBasedStateMachine):
         self.tell(facts.Stopped(4000))
         for item_id in list(half._awaited):
             self.tell(facts.Heard(item_id, "Hello."))
+        for known in half._remote._imports.values():
+            self.tell(facts.Listed(known.item_id, None))
+        for request in list(half._remote._asked):
+            item = {"type": "mcp_approval_response", "approval_request_id": request, "approve": False}
+            self.tell({"type": "conversation.item.create", "item": item})
+        for item_id in list(half._remote._calls):
+            self.tell(facts.Returned(item_id, "4"))
         while order.open:
             response_id = next(iter(order.open))
             assert response_id in order.generated
             self.tell(facts.Finished(response_id=response_id))
         assert not half._awaited
+        assert not half._remote._calls
         assert half._current is None
         assert half._owed is None
         assert not order.open_items

@@ -229,7 +229,7 @@ class RemoteTools:
     def returned(self, fact: Returned) -> Outputs:
         """Take what a tool returned, and tell it unless the response that called it is still open."""
         call = self._calls.get(fact.item_id)
-        if call is None or call.outcome is not None:
+        if call is None or call.outcome is not None or fact.item_id in self._asked.values():
             return
         call.outcome = fact
         if not call.answer.open:
