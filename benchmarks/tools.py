@@ -21,10 +21,10 @@ from anyio import to_thread
 from rich.console import Console
 from rich.table import Table
 
-from vivavoce.backends.gate import EXAMPLES
 from vivavoce.backends.llama import Llama
 from vivavoce.ports import Call
 from vivavoce.realtime.conversation import Prompt, PromptMessage, PromptTool
+from vivavoce.realtime.values import UTTERANCES
 
 MODELS = ("qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b")
 
@@ -49,7 +49,7 @@ class Score(NamedTuple):
 
 def _tool(name: str, description: str, examples: list[str], **properties: dict[str, str]) -> PromptTool:
     schema: dict[str, Any] = {"type": "object", "properties": properties, "required": list(properties)}
-    return PromptTool(name=name, description=description, parameters={**schema, EXAMPLES: examples})
+    return PromptTool(name=name, description=description, parameters={**schema, UTTERANCES: examples})
 
 
 TOOLS = (
@@ -96,7 +96,7 @@ def _wanted(text: str) -> list[dict[str, str]]:
 
 
 def without_examples(tool: PromptTool) -> PromptTool:
-    return msgspec.structs.replace(tool, parameters={k: v for k, v in tool.parameters.items() if k != EXAMPLES})
+    return msgspec.structs.replace(tool, parameters={k: v for k, v in tool.parameters.items() if k != UTTERANCES})
 
 
 async def answer(model: Llama, text: str, tools: tuple[PromptTool, ...]) -> tuple[list[Call], float]:

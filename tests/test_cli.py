@@ -58,7 +58,7 @@ def test_a_doctor_finds_an_engine_that_is_missing(capsys):
 
 def test_a_doctor_finds_a_disk_without_room(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("VIVAVOCE_CACHE", str(tmp_path))
-    monkeypatch.setattr(household.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000}))
     assert not household.doctor(Settings())
     assert "no room" in capsys.readouterr().out
 

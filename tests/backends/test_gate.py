@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from vivavoce.backends.gate import UTTERANCES, Embedder, Gatekeeper
+from vivavoce.backends.gate import Embedder, Gatekeeper
 from vivavoce.models import ModelError, fetch
 from vivavoce.realtime.conversation import PromptTool
+from vivavoce.realtime.values import UTTERANCES
 
 WEATHER = PromptTool(name="get_weather", description="Get the current weather and today's forecast for a place.")
 LOOKUP = PromptTool(name="lookup", description="Answers questions from the company's documents.")
