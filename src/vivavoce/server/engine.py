@@ -123,7 +123,8 @@ class Engine:
             self._watch(happened)
         outputs = self.session.step(happened, anyio.current_time())
         self._obey(outputs)
-        self._alarm.deadline = self._due()
+        if (due := self._due()) != self._alarm.deadline:  # to set one costs a timer
+            self._alarm.deadline = due
         return outputs
 
     def close(self, code: int, reason: str) -> None:

@@ -37,6 +37,10 @@ SHUTDOWN_S: Final = 3
 BACKLOG: Final = 128
 MAX_CONNECTIONS: Final = 1024
 """Connections of any kind at one time; more are dropped."""
+READ_AHEAD: Final = 8
+"""Small messages of a client that are read before the session takes them."""
+SMALL: Final = 16 * 1024
+"""Bytes."""
 REQUEST_S: Final = 10.0
 """Time that a client has to send the head of a request."""
 MAX_PORT: Final = 65535
@@ -65,6 +69,16 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         await super().send(message)
 
     _lingering: asyncio.TimerHandle | None = None
+
+    def send_receive_event_to_app(self) -> None:
+        """Hand a message on; few small ones do not stop the reading, as to stop and go on takes two system calls."""
+        few = self.queue.qsize() < READ_AHEAD and sum(map(len, self.frames)) <= SMALL
+        if self.read_paused or not few:
+            super().send_receive_event_to_app()
+            return
+        self.read_paused = True
+        super().send_receive_event_to_app()
+        self.read_paused = False
 
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         """Free the socket, even where nobody takes what is in its buffer."""
