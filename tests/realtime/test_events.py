@@ -195,7 +195,7 @@ def test_no_bytes_break_the_readers(message):
         ),
         (
             json.dumps({"type": "response.create", "response": {"metadata": dict.fromkeys(map(str, range(17)), "")}}),
-            "invalid_type",
+            "object_above_max_properties",
             "response.metadata",
         ),
         (

@@ -15,6 +15,7 @@ from vivavoce.realtime.values import (
     FunctionCall,
     FunctionCallOutput,
     InputText,
+    McpCall,
     McpListTools,
     Message,
     RetentionRatio,
@@ -162,6 +163,8 @@ def test_nothing_is_left_out_where_that_is_not_allowed():
     done = only(respond(server), wire.ResponseDone).response
     assert (done.status, done.status_details.error.code) == ("failed", "context_length_exceeded")
     assert done.usage.input_tokens == 0
+    server(said("x" * 400))
+    assert only(respond(server, input=[said("x" * 400)["item"]]), wire.ResponseDone).response.status == "failed"
     roomy = small("disabled", tokens=1000)
     assert len(numbers(respond(roomy))) == 5
 
@@ -216,6 +219,8 @@ def user(text):
         (user("four"), 6),
         (FunctionCall(name="abc", arguments="{}"), 6),
         (FunctionCallOutput(call_id="c", output="abcdef"), 6),
+        (McpCall(server_label="s", name="abc", arguments="{}", output="abc"), 11),
+        (McpCall(server_label="s", name="abc", arguments="{}"), 10),
         (McpListTools(server_label="s", tools=()), 0),
     ],
 )

@@ -37,6 +37,9 @@ def item_tokens(item: Item) -> int:
         case FunctionCallOutput():
             return TOKENS_PER_ITEM + text_tokens(item.output)
         case McpCall():
+            output = item.output if isinstance(item.output, str) else ""
+            return 2 * TOKENS_PER_ITEM + text_tokens(item.name) + text_tokens(item.arguments) + text_tokens(output)
+        case McpCall():
             told = item.error.message if isinstance(item.error, msgspec.Struct) else item.output or ""
             return TOKENS_PER_ITEM + text_tokens(item.name) + text_tokens(item.arguments) + text_tokens(str(told))
         case _:

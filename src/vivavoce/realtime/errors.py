@@ -35,6 +35,7 @@ _PATTERNS = (
     (re.compile(r"Expected `(int|float)` >= "), "integer_below_min_value"),
     (re.compile(r"Expected `(int|float)` <= "), "integer_above_max_value"),
     (re.compile(r"Expected `str` of length <= "), "string_above_max_length"),
+    (re.compile(r"Expected `object` of length <= "), "object_above_max_properties"),
     (re.compile(r"Expected `"), "invalid_type"),
 )
 

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from vivavoce.realtime.answer import Answer
 from vivavoce.realtime.buffer import InputBuffer
-from vivavoce.realtime.context import CONTEXT_TOKENS, overflow, room
+from vivavoce.realtime.context import CONTEXT_TOKENS, item_tokens, overflow, room
 from vivavoce.realtime.conversation import Conversation, Prompt, PromptMessage, PromptTool, part_text, prompt_messages
 from vivavoce.realtime.drafts import Draft
 from vivavoce.realtime.errors import ProtocolError
@@ -88,6 +88,7 @@ from vivavoce.realtime.values import (
     AnySession,
     AnyTool,
     AudioFormat,
+    CachedTokenDetails,
     ErrorDetail,
     Extensions,
     FunctionCall,
@@ -732,13 +733,14 @@ class ServerSession:
         session = self._speaks
         limit, goal = room(session, prompt, self._context_tokens)
         pairs = [(given, item) for given in waiting.input if (item := self._followed(given)) is not None]
-        dropped = overflow([item for _, item in pairs], limit, goal)
-        if dropped and session.truncation == "disabled":
+        items = [item for _, item in pairs]
+        if session.truncation == "disabled" and sum(map(item_tokens, items)) > limit:
             return None
+        dropped = overflow(items, limit, goal)
         waiting.input = tuple(given for given, _ in pairs[dropped:])
         if waiting.remembers:
             self._forgotten.update(_references(tuple(given for given, _ in pairs[:dropped])))
-        return tuple(item for _, item in pairs[dropped:])
+        return tuple(items[dropped:])
 
     def _answered(self, fact: Said | Spoke | Called | Finished, now: float) -> Outputs:
         waiting = self._open.get(fact.response_id)
@@ -818,7 +820,10 @@ class ServerSession:
             input_tokens=fact.input_tokens + audio_in,
             output_tokens=fact.output_tokens + audio_out,
             input_token_details=InputTokenDetails(
-                text_tokens=fact.input_tokens, audio_tokens=audio_in, cached_tokens=fact.cached_tokens
+                text_tokens=fact.input_tokens,
+                audio_tokens=audio_in,
+                cached_tokens=fact.cached_tokens,
+                cached_tokens_details=CachedTokenDetails(text_tokens=fact.cached_tokens),
             ),
             output_token_details=OutputTokenDetails(text_tokens=fact.output_tokens, audio_tokens=audio_out),
         )

@@ -477,6 +477,14 @@ Item: TypeAlias = (
 # Responses -----------------------------------------------------------------------------------------------------------
 
 
+class CachedTokenDetails(Value, frozen=True, kw_only=True):
+    """What the cached tokens were."""
+
+    text_tokens: int = 0
+    audio_tokens: int = 0
+    image_tokens: int = 0
+
+
 class InputTokenDetails(Value, frozen=True, kw_only=True):
     """What the input tokens were."""
 
@@ -484,6 +492,7 @@ class InputTokenDetails(Value, frozen=True, kw_only=True):
     audio_tokens: int = 0
     image_tokens: int = 0
     cached_tokens: int = 0
+    cached_tokens_details: CachedTokenDetails = CachedTokenDetails()
 
 
 class OutputTokenDetails(Value, frozen=True, kw_only=True):
