@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -221,7 +223,7 @@ class AnyOrder(RuleBasedStateMachine):
         session = patch | ({"type": "realtime"} if with_type else {})
         answer, *_ = self.tell({"type": "session.update", "session": session, "event_id": "mine"})
         if isinstance(answer, wire.SessionUpdated):
-            kept = self.server.half.session
+            kept: Any = self.server.half.session
             assert answer.session == replace(kept, tools=shown(kept.tools))
             assert "authorization" not in wire.encode(answer)
 

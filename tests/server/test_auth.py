@@ -210,6 +210,16 @@ class Clock:
         return self.now
 
 
+async def test_an_ephemeral_key_is_told_without_the_credentials_of_remote_servers(
+    engines: Make, serving: Serving
+) -> None:
+    tool = {"type": "mcp", "server_label": "x", "server_url": "https://tools.example", "authorization": "sesame"}
+    body = {"session": {"type": "realtime", "tools": [tool]}}
+    async with serving(Hub(engines()), access=access()) as url, httpx.AsyncClient(base_url=http(url)) as web:
+        made = await web.post("/v1/realtime/client_secrets", headers=bearer(KEY), json=body)
+    assert made.json()["session"]["tools"] == [{name: tool[name] for name in tool if name != "authorization"}]
+
+
 async def test_ephemeral_key_opens_sessions_until_it_expires(engines: Make, serving: Serving) -> None:
     clock = Clock()
     async with serving(Hub(engines()), access=access(secrets=Secrets(clock))) as url:

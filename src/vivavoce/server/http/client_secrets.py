@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from vivavoce.realtime.dialects import to_ga
 from vivavoce.realtime.errors import ProtocolError
-from vivavoce.realtime.values import AnySession  # noqa: TC001 - msgspec reads it
+from vivavoce.realtime.remote import shown
+from vivavoce.realtime.values import AnySession, Session
 from vivavoce.server.auth import Secret, SecretsError
 from vivavoce.server.http.wire import ApiError, read, read_json, refused, reply
 
@@ -59,7 +61,10 @@ class ClientSecrets:
         wanted = await read_json(request, ClientSecretRequest)
         seconds = (wanted.expires_after or ExpiresAfter()).seconds
         value, secret = self._mint(request, wanted.session or {}, seconds)
-        return reply(ClientSecret(value=value, expires_at=secret.expires_at, session=secret.session))
+        session = secret.session
+        if isinstance(session, Session):
+            session = replace(session, tools=shown(session.tools))
+        return reply(ClientSecret(value=value, expires_at=secret.expires_at, session=session))
 
     async def create_legacy(self, request: Request) -> Response:
         """Mint a key the way the beta did: the session is the body, and the key is in the answer's."""
