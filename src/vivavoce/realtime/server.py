@@ -264,7 +264,7 @@ class ServerSession:
             words: what the user seems to have said in the turn that is open.
         """
         messages = prompt_messages(entry.item for entry in self.conversation if entry.id not in self._forgotten)
-        said = (PromptMessage(role="user", text=words),) if words else ()
+        said = (PromptMessage(role="user", text=words.strip()),) if words else ()
         prompt = replace(self._prompt(ResponseParams()), messages=(*messages, *said))
         return self._remote.equip(prompt, self._speaks.tools, self._speaks.tool_choice)[0]
 

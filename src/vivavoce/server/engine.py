@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 import anyio
-from anyio import CancelScope, create_memory_object_stream, create_task_group
+from anyio import CancelScope, create_task_group
 from anyio.lowlevel import checkpoint
 
 from vivavoce.ports import BackendError, Call, LinkClosed, Primed, Samples, Text, Usage
@@ -29,22 +29,20 @@ from vivavoce.server import guard
 from vivavoce.server.ears import Ears, Utterance, decode
 from vivavoce.server.mcp import RemoteServers
 from vivavoce.server.outbox import UNPACED_S, Outbox, OutboxFullError
+from vivavoce.server.thinking import Thinking
 from vivavoce.server.voice import Clock, Voice
 from vivavoce.speech.pcm import resample
-from vivavoce.speech.sentences import Sentences
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
-
-    from anyio.streams.memory import MemoryObjectSendStream as ObjectSendStream
+    from collections.abc import AsyncIterable, AsyncIterator, Callable
 
     from vivavoce.ports import LanguageModel, Link, SpeechToText, TextToSpeech, Vad
+    from vivavoce.realtime.conversation import Prompt
     from vivavoce.realtime.server import Input, Output, ServerSession
     from vivavoce.speech.turns import Edge
 
     Watch: TypeAlias = Callable[[Input | Output], None]
 
-Thought: TypeAlias = Text | Call | Usage | BackendError
 
 log = logging.getLogger("vivavoce.server")
 
@@ -91,6 +89,7 @@ class Engine:
         self._answering: dict[str, CancelScope] = {}
         self._decided: tuple[str | None, Clock] = (None, Clock(0.0))
         self._priming = CancelScope()
+        self._ahead: Thinking | None = None
         self._alarm = CancelScope()
         self._remotes = RemoteServers(self.step)
         self._ending: facts.Close | None = None
@@ -251,6 +250,7 @@ class Engine:
                 self.step(facts.Paused(round(edge.ms)))
             case "resumed" if utterance:
                 utterance.resume()
+                self._drop_ahead()
             case "stopped":
                 self._decided = self.session.speaking, Clock(anyio.current_time(), edge.silence_ms)
                 self.step(facts.Stopped(round(edge.ms)))
@@ -278,6 +278,7 @@ class Engine:
         self._utterances.pop(command.item_id, None)
         if scope := self._hearing.get(command.item_id):
             scope.cancel()
+        self._drop_ahead()
         self._ears.reset()
 
     def _start_recognising(self, item_id: str, audio: AsyncIterable[Samples]) -> None:
@@ -297,7 +298,7 @@ class Engine:
                             self._decided[1].mark("transcription")
                         self.step(facts.Heard(item_id, heard.text, heard.final))
                         if heard.text and (utterance := self._utterances.get(item_id)) and utterance.paused:
-                            self._read_ahead(heard.text)
+                            self._think_ahead(heard.text)
             except BackendError as wrong:
                 failed = wrong
         if scope.cancelled_caught and scope.deadline <= anyio.current_time():
@@ -323,49 +324,77 @@ class Engine:
         del self._answering[generate.response_id]
         self._read_ahead()
 
-    def _read_ahead(self, words: str = "") -> None:
-        """Let the model read what the next prompt begins with, while nobody waits for it.
-
-        Args:
-            words: what the user seems to have said; read while the silence lasts that ends the turn.
-        """
+    def _read_ahead(self) -> None:
+        """Let the model read what the next prompt begins with, while nobody waits for it."""
         self._priming.cancel()
         answers = isinstance(self.session.session, Session) and not self._answering
         if answers and isinstance(self._engines.llm, Primed):
             self._priming = CancelScope()
-            self._tasks.start_soon(self._prime, self._engines.llm, self._priming, words)
+            self._tasks.start_soon(self._prime, self._engines.llm, self._priming)
 
-    async def _prime(self, llm: Primed, scope: CancelScope, words: str) -> None:
+    async def _prime(self, llm: Primed, scope: CancelScope) -> None:
         with scope:
             try:
-                await llm.prime(self.session.outlook(words))
+                await llm.prime(self.session.outlook())
             except BackendError as failed:
                 log.warning("the model cannot read ahead: %s", failed)
 
+    def _think_ahead(self, words: str) -> None:
+        """Begin the answer to what the user seems to have said, while the silence lasts that ends the turn.
+
+        The user may still go on; then it is dropped without a trace.
+        """
+        session = self.session.session
+        if not isinstance(session, Session) or self._answering:
+            return
+        detection = session.audio.input.turn_detection
+        if detection is None or not detection.create_response:
+            return
+        prompt, spoken = self.session.outlook(words), "audio" in session.output_modalities
+        if self._ahead is None or not self._ahead.answers(prompt, spoken=spoken):
+            self._drop_ahead()
+            self._ahead = self._begin_thinking(prompt, spoken=spoken)
+
+    def _drop_ahead(self) -> None:
+        if self._ahead is not None:
+            self._ahead.stop()
+            self._ahead = None
+
+    def _begin_thinking(self, prompt: Prompt, *, spoken: bool) -> Thinking:
+        self._priming.cancel()
+        thinking = Thinking(prompt, spoken=spoken)
+        self._tasks.start_soon(thinking.run, self._engines.llm)
+        return thinking
+
+    def _thinking_for(self, generate: facts.Generate) -> Thinking:
+        """Return the answer that was begun ahead, if it is the one that is wanted, else a new one."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead.answers(generate.prompt, spoken=generate.spoken):
+            return ahead
+        if ahead is not None:
+            ahead.stop()
+        return self._begin_thinking(generate.prompt, spoken=generate.spoken)
+
     async def _converse(self, generate: facts.Generate, voice: Voice, clock: Clock) -> facts.Finished:
         """Think and speak at the same time: one sentence is spoken while the next is made."""
-        send, thoughts = create_memory_object_stream[Thought](float("inf"))
+        thinking = self._thinking_for(generate)
         usage = Usage()
-        failed: BackendError | None = None
-        async with create_task_group() as tasks, thoughts:
-            tasks.start_soon(self._think, generate, send, clock)
-            async for thought in thoughts:
-                match thought:
-                    case Text(text=text):
-                        failed = await _tried(voice.say(text))
-                    case Call():
-                        self.step(facts.Called(generate.response_id, thought.name, thought.arguments, thought.call_id))
-                    case Usage():
-                        usage = thought
-                    case BackendError():
-                        failed = thought
-                    case _:
-                        assert_never(thought)
-                if failed:
-                    tasks.cancel_scope.cancel()
-                    break
-        if failed:
-            raise failed
+        try:
+            async with aclosing(thinking.thoughts(clock)) as thoughts:
+                async for thought in thoughts:
+                    match thought:
+                        case Text(text=text):
+                            await voice.say(text)
+                        case Call(name=name, arguments=arguments, call_id=call_id):
+                            self.step(facts.Called(generate.response_id, name, arguments, call_id))
+                        case Usage():
+                            usage = thought
+                        case BackendError():
+                            raise thought
+                        case _:
+                            assert_never(thought)
+        finally:
+            thinking.stop()
         await voice.fall_silent()
         return facts.Finished(
             response_id=generate.response_id,
@@ -374,37 +403,6 @@ class Engine:
             cached_tokens=usage.cached_tokens,
             truncated=usage.truncated,
         )
-
-    async def _think(self, generate: facts.Generate, send: ObjectSendStream[Thought], clock: Clock) -> None:
-        """Send the answer in pieces fit to be spoken, or as it comes where it is text."""
-        sentences = Sentences()
-        with send:
-            try:
-                async with aclosing(guard.think(self._engines.llm, generate.prompt)) as pieces:
-                    async for piece in pieces:
-                        clock.mark("first_token")
-                        if isinstance(piece, Text) and generate.spoken:
-                            _send_all(send, sentences.feed(piece.text))
-                            continue
-                        _send_all(send, sentences.flush())
-                        send.send_nowait(piece)
-                _send_all(send, sentences.flush())
-            except BackendError as failed:
-                send.send_nowait(failed)
-
-
-async def _tried(saying: Awaitable[None]) -> BackendError | None:
-    """Return the error instead of raising it through a task group."""
-    try:
-        await saying
-    except BackendError as failed:
-        return failed
-    return None
-
-
-def _send_all(send: ObjectSendStream[Thought], pieces: list[str]) -> None:
-    for piece in pieces:
-        send.send_nowait(Text(piece))
 
 
 async def _once(samples: Samples, rate_in: int, rate_out: int) -> AsyncIterator[Samples]:
