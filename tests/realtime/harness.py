@@ -80,6 +80,10 @@ class Server:
         """Take events, facts or client frames as decoded JSON, and return all outputs."""
         return [output for one in happened for output in self._step(one, now)]
 
+    def refuse(self, wrong: ProtocolError) -> list[Any]:
+        """Answer a client event that cannot be read."""
+        return self._checked(self.half.refuse(wrong))
+
     def error(self, happened: Any) -> Any:
         """Take a client event that is refused and return the detail."""
         (refusal,) = self(happened)

@@ -14,6 +14,7 @@ def test_the_session_says_it_again(path):
 def test_there_is_a_conversation_for_every_flow():
     assert {path.stem for path in GOLDEN} == {
         "barge_in",
+        "beta",
         "barge_in_after_done",
         "cancel",
         "delete",
@@ -33,4 +34,5 @@ def test_there_is_a_conversation_for_every_flow():
         "truncate",
         "truncation",
         "vad_turn",
+        "yandex",
     }

@@ -19,6 +19,7 @@ from vivavoce.realtime.values import (
     McpListTools,
     Message,
     RetentionRatio,
+    SemanticVad,
     ServerVad,
 )
 
@@ -235,3 +236,15 @@ def test_estimates(item, tokens):
 )
 def test_how_many_have_to_go(texts, limit, goal, dropped):
     assert overflow([user(text) for text in texts], limit, goal) == dropped
+
+
+def test_limits_on_answers_are_told_where_there_are_any():
+    limit = wire.RateLimit(name="requests", limit=60, remaining=59, reset_seconds=1.0)
+    server = Server(allowances=lambda: (limit,))
+    respond(server)
+    assert only(server(facts.Finished(response_id="resp_1")), wire.RateLimitsUpdated).rate_limits == (limit,)
+
+
+@pytest.mark.parametrize(("eagerness", "cap"), [("low", 8000), ("medium", 4000), ("high", 2000), ("auto", 4000)])
+def test_eagerness_has_a_longest_wait(eagerness, cap):
+    assert SemanticVad(eagerness=eagerness).max_wait_ms == cap

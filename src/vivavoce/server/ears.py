@@ -129,7 +129,7 @@ class Ears:
                 self._turns.silence_ms = float(detection.silence_duration_ms)
             case MeaningVad():
                 self._turns.threshold = SilenceVad().threshold
-                self._turns.silence_ms = SEMANTIC_SILENCE_MS[detection.eagerness]
+                self._turns.silence_ms = min(SEMANTIC_SILENCE_MS[detection.eagerness], detection.max_wait_ms)
             case None:
                 pass
 
