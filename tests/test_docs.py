@@ -37,7 +37,7 @@ def commands(path):
     lines = [line for _, block in blocks(path, "sh") for line in block.splitlines()]
     lines += re.findall(r"`([^`\n]+)`", FENCE.sub("", text))
     for line in lines:
-        words = shlex.split(line, comments=True) if "'" not in line else line.split()
+        words = line.split() if "'" in line or line.endswith("\\") else shlex.split(line, comments=True)
         while words and (re.fullmatch(r"[A-Z_]+=\S*", words[0]) or words[0] in ("uv", "run", "./run")):
             first = words.pop(0)
             if first == "./run" and words:
