@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import anyio
 import anyio.lowlevel
 import pytest
@@ -112,8 +114,8 @@ async def conversed(llm, audio):
     stt = ScriptedSpeechToText(["Hello there."])
     hub = Hub(Engines(ScriptedVad(), stt, llm, ScriptedTextToSpeech()))
     await hub.warm_up()
-    ours, theirs = link_pair(1)
-    events = []
+    ours, theirs = link_pair(1)  # type: ignore[var-annotated]
+    events: list[Any] = []
     with anyio.fail_after(10):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(hub.open, theirs, "m")
