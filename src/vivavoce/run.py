@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import gc
 import secrets
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -207,7 +208,7 @@ async def serve(settings: Settings, *, allow_remote: bool = False) -> None:
             allow_remote=allow_remote,
             access=access,
             on_listening=lambda url: _tell(f"{url} is open; loading the models …"),
-            on_ready=lambda url: _tell(f"Ready: {url} (Ctrl+C ends)"),
+            on_ready=_ready,
         )
 
 
@@ -221,6 +222,12 @@ def waiting(what: str) -> Iterator[None]:
 
     with Console(stderr=True).status(f"{what} …"):
         yield
+
+
+def _ready(url: str) -> None:
+    gc.collect()
+    gc.freeze()  # what start-up made stays: collections that walk it would only make answers late
+    _tell(f"Ready: {url} (Ctrl+C ends)")
 
 
 def _tell(text: str) -> None:

@@ -63,6 +63,10 @@ class Clock:
         )
 
 
+DELTA_S = 0.1
+"""Sound in one event, seconds, but for the first of a response and the last of a sentence."""
+
+
 class Voice:
     """The voice of one response."""
 
@@ -86,6 +90,7 @@ class Voice:
         self._resampler = Resampler(tts.sample_rate, generate.format.rate)
         self._began_at: float | None = None
         self._spoken_s = 0.0
+        self._waiting: list[Samples] = []
 
     async def say(self, text: str) -> None:
         """Say a sentence: its words first, then its sound.
@@ -101,16 +106,26 @@ class Voice:
         async with aclosing(speech) as sound:
             async for samples in sound:
                 await self._sound(self._resampler.feed(samples))
+        await self._send()
 
     async def fall_silent(self) -> None:
         """Give out what the resampler still holds."""
         if self._began_at is not None:
             await self._sound(self._resampler.feed(np.zeros(0, np.float32), last=True))
+            await self._send()
 
     async def _sound(self, samples: Samples) -> None:
-        if not len(samples):
+        """Send sound in pieces worth an event; the first goes at once."""
+        if len(samples):
+            self._clock.mark("synthesis")
+            self._waiting.append(samples)
+        if self._began_at is None or sum(map(len, self._waiting)) >= DELTA_S * self._generate.format.rate:
+            await self._send()
+
+    async def _send(self) -> None:
+        if not self._waiting:
             return
-        self._clock.mark("synthesis")
+        samples, self._waiting = np.concatenate(self._waiting), []
         self._tell(Spoke(self._generate.response_id, encode(samples, self._generate.format)))
         self._began_at = self._began_at or anyio.current_time()
         self._spoken_s += len(samples) / self._generate.format.rate
