@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import gc
+import os
 import secrets
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
