@@ -168,13 +168,14 @@ class Client:
     socket: ClientConnection
     ours: bool
 
-    async def ask(self, what: dict[str, Any], last: str) -> int:
-        """Send an event and read to the answer's last one; return how many frames of sound there were."""
+    async def ask(self, what: dict[str, Any], last: str) -> float:
+        """Send an event and read to the answer's last one; return how many frames of 20 ms were sent in its deltas."""
         await self.socket.send(json.dumps(what))
-        frames = 0
+        frames = 0.0
         while True:
             message = await self.socket.recv()
-            frames += "response.output_audio.delta" in message
+            if "response.output_audio.delta" in message:
+                frames += len(json.loads(message)["delta"]) / len(FRAME)
             if not self.ours or f'"type":"{last}"' in str(message):
                 return frames
 
@@ -220,8 +221,8 @@ async def frames_in(server: Server, *, ours: bool, listening: bool, seconds: flo
 
 
 async def frames_out(server: Server, *, ours: bool) -> float:
-    """Return the CPU microseconds of a frame that a client is sent."""
-    counted = 0
+    """Return the CPU microseconds of 20 ms of sound that a client is sent; we send five of them in one delta."""
+    counted = 0.0
 
     async def work(client: Client) -> None:
         nonlocal counted

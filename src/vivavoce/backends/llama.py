@@ -91,6 +91,11 @@ class Llama:
         """The models that it needs from the store."""
         return (self._name, GATE_MODEL)
 
+    @property
+    def context_tokens(self) -> int:
+        """Tokens of the longest prompt that leaves room for an answer."""
+        return self._context - _LONGEST_ANSWER
+
     async def generate(self, prompt: Prompt) -> AsyncGenerator[Text | Call | Usage, None]:
         """Yield the answer, or the calls of the tools that the user asks for, and what it took.
 
