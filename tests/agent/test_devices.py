@@ -216,6 +216,28 @@ async def test_the_level_follows_the_sound(pulse: Pulse) -> None:
         assert speaker.level == pytest.approx(-9, abs=1)
 
 
+async def test_taps_tell_every_sample_and_when_it_was_heard(pulse: Pulse) -> None:
+    """The same tone begins at the same time at both ends of the cable, whatever the buffers between them hold."""
+    told: dict[str, list[tuple[float, Samples]]] = {"heard": [], "played": []}
+    async with SoundMicrophone("cable end") as microphone, SoundSpeaker("cable") as speaker:
+        microphone.taps.append(lambda when, block: told["heard"].append((when, block)))
+        speaker.taps.append(lambda when, block: told["played"].append((when, block)))
+        await anyio.sleep(0.3)
+        await speaker.play("item", tone(1.0))
+        await until_idle(speaker)
+        await anyio.sleep(0.3)
+    starts = {end: onset(blocks, RATE) for end, blocks in told.items()}
+    assert (microphone.tap_rate, speaker.tap_rate) == (RATE, RATE)
+    assert starts["heard"] == pytest.approx(starts["played"], abs=0.03)
+    played = np.concatenate([block for _, block in told["played"]])
+    assert np.count_nonzero(played) == pytest.approx(RATE, rel=0.02)
+
+
+def onset(blocks: list[tuple[float, Samples]], rate: int) -> float:
+    """Return when the first audible sample was there."""
+    return next(when + np.argmax(loud) / rate for when, block in blocks if (loud := np.abs(block) > 0.1).any())
+
+
 @pytest.mark.parametrize("how", ["unplug", "kill"])
 async def test_a_device_that_vanishes_while_talking_is_reported(doomed: Pulse, how: str) -> None:
     async def listen(microphone: SoundMicrophone) -> None:

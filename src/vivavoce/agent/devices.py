@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from vivavoce.ports import Samples
+    from vivavoce.ports import Samples, Tap
 
 Direction: TypeAlias = Literal["input", "output"]
 Choice: TypeAlias = int | str | None
@@ -251,6 +251,8 @@ class _SoundDevice:
 
     def __init__(self, device: Choice, sample_rate: int, latency_s: float) -> None:
         self.sample_rate = sample_rate
+        self.taps: list[Tap] = []
+        """Who else gets the sound, block by block at the device's own rate, from the audio thread."""
         self._choice = device
         self._latency_s = latency_s
         self._stream: Any = None
@@ -261,6 +263,11 @@ class _SoundDevice:
     def name(self) -> str:
         """What the system calls the device, once it is open."""
         return self.device.name
+
+    @property
+    def tap_rate(self) -> int:
+        """The device's own rate, Hz, once it is open."""
+        return self.device_rate
 
     async def __aenter__(self) -> Self:
         self._beats, self._beat_at = 0, time.monotonic()
@@ -318,6 +325,10 @@ class _SoundDevice:
         )
         stream.start()
         return stream
+
+    def _tell(self, time: float, samples: Samples) -> None:
+        for tap in self.taps:
+            tap(time, samples)
 
     def _beat(self) -> None:
         self._beats += 1
@@ -427,7 +438,7 @@ class SoundMicrophone(_SoundDevice):
         block = round(self.device_rate * FRAME_S)
         return self._run(portaudio.InputStream, channels, blocksize=block, callback=self._capture)
 
-    def _capture(self, block: Samples, _frames: int, _when: Any, status: Any) -> None:
+    def _capture(self, block: Samples, _frames: int, when: Any, status: Any) -> None:
         """Run in the audio thread; the full queue, a deque of bounded length, drops its oldest block by itself."""
         self._beat()
         self.overflows += bool(status.input_overflow)
@@ -435,6 +446,7 @@ class SoundMicrophone(_SoundDevice):
         self._last = to_mono(block)
         self._queue.append(self._last)
         self._bell.ring()
+        self._tell(when.inputBufferAdcTime or when.currentTime - self._latency_s, self._last)
 
 
 class _Mark(NamedTuple):
@@ -572,3 +584,5 @@ class SoundSpeaker(_SoundDevice):
         leaves = when.outputBufferDacTime or when.currentTime + self._latency_s
         for offset, item_id, start, length in runs:
             self._marks.append(_Mark(leaves + offset / self.device_rate, item_id, start, length))
+        if self.taps:
+            self._tell(leaves, block.copy())
