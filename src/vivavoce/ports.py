@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from vivavoce.errors import VivavoceError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
 
     from vivavoce.realtime.conversation import Prompt
 
@@ -270,6 +270,24 @@ class Speaker(Protocol):
 
     def idle(self) -> bool:
         """Tell whether everything queued has been heard."""
+        ...
+
+
+Tap: TypeAlias = "Callable[[float, Samples], None]"
+"""Takes the time of the first sample, in seconds of the clock that both sides share, and mono samples that it may keep.
+"""
+
+
+@runtime_checkable
+class Tapped(Protocol):
+    """A microphone that tells what it yields, or a speaker that tells what leaves it, sample by sample."""
+
+    taps: list[Tap]
+    """Called in order from the thread that handles the sound: what they do must be quick and must not block."""
+
+    @property
+    def tap_rate(self) -> int:
+        """Return the rate of the samples, Hz; known once the device is open."""
         ...
 
 

@@ -111,7 +111,7 @@ async def talking(
             tools=tools,
             microphone=mouth,
             speaker=speaker,
-            watch=seen.append,
+            watchers=[seen.append],
         )
         tasks.start_soon(agent.run)
         yield Talk(mouth, speaker, view, link, seen)

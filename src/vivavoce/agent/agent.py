@@ -7,33 +7,46 @@ door, `step`.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol, assert_never
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, assert_never
 
 import anyio
-from anyio import CancelScope, create_memory_object_stream, create_task_group
+from anyio import CancelScope, create_task_group
 
+from vivavoce.agent.ears import Ears
+from vivavoce.agent.hands import Hands
+from vivavoce.agent.mouth import Mouth
 from vivavoce.ports import LinkClosed
 from vivavoce.realtime.client import (
     Captured,
+    Changed,
+    Cite,
     ClientSession,
     Hush,
     Interrupted,
     Play,
     Played,
     Report,
-    Returned,
     Run,
     Show,
     State,
+    Stop,
+    TurnBegun,
+    TurnTaken,
     Typed,
     Warn,
 )
 from vivavoce.realtime.errors import ProtocolError
-from vivavoce.realtime.events import AnyClientEvent, AnyServerEvent, ClientEvent, InputAudioBufferAppend, Unknown
-from vivavoce.speech.pcm import from_pcm16, level_db, to_pcm16
+from vivavoce.realtime.events import (
+    AnyClientEvent,
+    AnyServerEvent,
+    ClientEvent,
+    InputAudioBufferAppend,
+    SpeechStarted,
+    Unknown,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from anyio.abc import TaskGroup
 
@@ -52,6 +65,17 @@ STUCK_S = 30.0
 """Time after the end of a recording in which the server must have answered."""
 
 
+class SoundCounts(NamedTuple):
+    """What went wrong with the sound since the beginning."""
+
+    underruns: int = 0
+    """How often an answer ran dry at the speaker."""
+    dropped: int = 0
+    """Frames of the person's voice that were lost on the way to the server."""
+    overflows: int = 0
+    """How often the microphone itself lost sound."""
+
+
 class View(Protocol):
     """What a person looks at."""
 
@@ -67,8 +91,23 @@ class View(Protocol):
     def called(self, run: Run, result: ToolResult) -> None:
         """Show what a tool returned."""
 
+    def confirm(self, run: Run, question: str) -> None:
+        """Show that a call waits for the person's consent."""
+
+    def confirmed(self, run: Run, *, yes: bool) -> None:
+        """Show that it waits no more."""
+
+    def citing(self, cite: Cite) -> None:
+        """Show where an answer has something from."""
+
     def report(self, report: Report) -> None:
         """Show where the time of a turn went."""
+
+    def sound(self, counts: SoundCounts) -> None:
+        """Show what went wrong with the sound."""
+
+    def note(self, text: str) -> None:
+        """Show a line that nobody said."""
 
     def warn(self, warn: Warn) -> None:
         """Show that something is wrong."""
@@ -92,7 +131,8 @@ class Agent:
         speaker: Speaker | None = None,
         greeting: str | None = None,
         in_step: bool = False,
-        watch: Callable[[Input | Output], None] | None = None,
+        voices: Sequence[str] = (),
+        watchers: Sequence[Callable[[Input | Output], None]] = (),
     ) -> None:
         """Get ready.
 
@@ -106,26 +146,28 @@ class Agent:
             speaker: takes sound at the session's output rate; None to read the answers only.
             greeting: what the model is told to open the conversation with; None to let the person begin.
             in_step: whether the microphone waits while the server works, so that only sound takes time.
-            watch: sees everything that goes in and out of the session.
+            voices: what `change_voice` may take, as far as known.
+            watchers: see everything that goes in and out of the session.
         """
-        self.muted = False
-        self.dropped = 0
-        """Frames of sound that a stalled network made us forget."""
+        self.voices = voices
+        self.voice: str | None = session.get("audio", {}).get("output", {}).get("voice")
+        """The one that was asked for; None for the server's choice."""
+        self._detection = session.get("audio", {}).get("input", {}).get("turn_detection")
         self._client = ClientSession(session, mint=mint, greeting=greeting)
         self._link = link
         self._view = view
-        self._tools = tools
-        self._microphone = microphone
-        self._speaker = speaker
+        self._hands = Hands(tools, view, self.step)
+        self._ears = None if microphone is None else Ears(microphone, view.level)
+        self._mouth = Mouth(speaker)
+        self._devices = (microphone, speaker)
         self._in_step = in_step
-        self._watch = watch
+        self._watchers = watchers
         self._tasks: TaskGroup
-        self._playing = CancelScope()
-        self._queued = 0
         self._heard: Played | None = None
+        self._counts = SoundCounts()
+        self._dropped = 0
         self._outbox: deque[AnyClientEvent] = deque()
         self._posted = anyio.Event()
-        self._to_play_in, self._to_play = create_memory_object_stream[Play](float("inf"))
 
     async def run(self) -> None:
         """Converse until the recording ends, the server goes or the caller cancels.
@@ -137,46 +179,98 @@ class Agent:
         try:
             async with create_task_group() as self._tasks:
                 self._tasks.start_soon(self._send)
-                self._tasks.start_soon(self._play)
-                self._tasks.start_soon(self._follow_speaker)
-                if self._microphone is not None:
-                    self._tasks.start_soon(self._listen, self._microphone)
+                self._tasks.start_soon(self._mouth.run)
+                self._tasks.start_soon(self._follow_devices)
+                if self._ears is not None:
+                    self._tasks.start_soon(self._listen, self._ears)
                 await self._receive()
         except BaseExceptionGroup as group:
             raise _first(group) from None
         finally:
-            self._to_play_in.close()
-            self._to_play.close()
+            self._mouth.close()
             with CancelScope(shield=True), anyio.move_on_after(2):
                 await self._link.close()
 
     def step(self, happened: Input) -> None:
         """Tell the session what happened and do what it says."""
-        if self._watch:
-            self._watch(happened)
+        self._tell_watchers(happened)
         for output in self._client.step(happened):
-            if self._watch:
-                self._watch(output)
+            self._tell_watchers(output)
             if isinstance(output, ClientEvent):
                 self._post(output)
             else:
                 self._do(output)
         self._view.state(self._client.state)
 
+    @property
+    def quiet(self) -> bool:
+        """Tell whether nothing is being said, made or awaited."""
+        return self._client.quiet
+
+    # The person ------------------------------------------------------------------------------------------------------
+
+    @property
+    def muted(self) -> bool:
+        """Whether the server hears nothing of the microphone."""
+        return self._ears is not None and self._ears.muted
+
+    @muted.setter
+    def muted(self, muted: bool) -> None:
+        if self._ears is not None:
+            self._ears.muted = muted
+
+    @property
+    def push_to_talk(self) -> bool:
+        """Whether the server hears the microphone only from `press` to `release`, and answers then."""
+        return self._ears is not None and self._ears.push_to_talk
+
+    @push_to_talk.setter
+    def push_to_talk(self, wanted: bool) -> None:
+        if self._ears is None or wanted == self._ears.push_to_talk:
+            return
+        self.release()
+        self._ears.push_to_talk = wanted
+        self.step(Changed({"audio": {"input": {"turn_detection": None if wanted else self._detection}}}))
+
+    def press(self) -> None:
+        """Begin a turn of push-to-talk."""
+        if self._ears is not None and self._ears.push_to_talk and not self._ears.held:
+            self._note_heard()
+            self._mouth.hush()
+            self.step(TurnBegun())
+            self._ears.held = True
+
+    def release(self) -> None:
+        """End the turn that `press` began."""
+        if self._ears is not None and self._ears.held:
+            self._ears.held = False
+            self.step(TurnTaken())
+
     def say(self, text: str) -> None:
         """Send what the person typed."""
         self._view.words(Show(role="user", item_id="typed", text=text, final=True))
+        self._note_heard()
         self.step(Typed(text))
 
     def interrupt(self) -> None:
         """Make the answer stop."""
         self._note_heard()
         self.step(Interrupted())
+        if self._mouth.replaying:
+            self._mouth.hush()
 
-    @property
-    def quiet(self) -> bool:
-        """Tell whether nothing is being said, made or awaited."""
-        return self._client.quiet
+    def replay(self) -> bool:
+        """Play the last answer again, and tell whether there is one to be played now."""
+        return self._client.quiet and self._mouth.replay()
+
+    def change_voice(self, name: str) -> None:
+        """Let the next answers be spoken by another voice; a server that cannot says so."""
+        self.voice = name
+        self.step(Changed({"audio": {"output": {"voice": name}}}))
+
+    def confirm(self, *, yes: bool) -> None:
+        """Answer the call that waits for the person's consent, if one does."""
+        self._hands.confirm(yes=yes)
 
     def stop(self) -> None:
         """End the conversation."""
@@ -187,16 +281,18 @@ class Agent:
     def _do(self, effect: AnyEffect) -> None:
         match effect:
             case Play():
-                self._queued += 1
                 self._heard = None
-                self._to_play_in.send_nowait(effect)
+                self._mouth.play(effect)
             case Hush():
-                self._hush()
+                self._mouth.hush()
             case Run():
-                self._view.calling(effect)
-                self._tasks.start_soon(self._call, effect)
+                self._hands.run(effect, self._tasks)
+            case Stop():
+                self._hands.stop(effect)
             case Show():
                 self._view.words(effect)
+            case Cite():
+                self._view.citing(effect)
             case Report():
                 self._view.report(effect)
             case Warn():
@@ -204,26 +300,16 @@ class Agent:
             case _:
                 assert_never(effect)
 
-    def _hush(self) -> None:
-        while self._queued and self._to_play.statistics().current_buffer_used:
-            self._to_play.receive_nowait()
-            self._queued -= 1
-        self._playing.cancel()
-        if self._speaker is not None:
-            self._speaker.hush()
-
-    async def _call(self, run: Run) -> None:
-        result = await self._tools.run(run.name, run.arguments)
-        self._view.called(run, result)
-        self.step(Returned(run.call_id, result.output))
+    def _tell_watchers(self, what: Input | Output) -> None:
+        for watch in self._watchers:
+            watch(what)
 
     # Sound -----------------------------------------------------------------------------------------------------------
 
-    async def _listen(self, microphone: Microphone) -> None:
-        async for frame in microphone.frames():
-            self._view.level(level_db(frame))
-            if not self.muted:
-                self.step(Captured(to_pcm16(frame)))
+    async def _listen(self, ears: Ears) -> None:
+        async for audio in ears.frames():
+            if audio is not None:
+                self.step(Captured(audio))
             if self._in_step:
                 await self._until_server_waits()
         await self._until_answered()
@@ -235,7 +321,7 @@ class Agent:
             await anyio.sleep(0 if self._outbox else POLL_S / 10)
 
     def _must_answer(self) -> bool:
-        return self._client.state == "thinking" or (self._client.answering and self._all_played())
+        return self._client.state == "thinking" or (self._client.answering and self._mouth.idle)
 
     async def _until_answered(self) -> None:
         """Wait until nothing has been said for a while."""
@@ -248,33 +334,29 @@ class Agent:
                     if self._client.state != "hearing you":
                         patience.deadline = quiet_since + STUCK_S
 
-    async def _play(self) -> None:
-        async for piece in self._to_play:
-            with CancelScope() as self._playing:
-                if self._speaker is not None:
-                    await self._speaker.play(piece.item_id, from_pcm16(piece.audio))
-            self._queued -= 1
-
-    async def _follow_speaker(self) -> None:
+    async def _follow_devices(self) -> None:
         while True:
             await anyio.sleep(POLL_S)
             self._note_heard()
+            self._note_counts()
 
     def _note_heard(self) -> None:
         """Tell the session how much of the answer has left the device."""
-        if self._speaker is None:
-            item = self._client.playing_item
-            heard = (item, 0) if item else None
-        else:
-            heard = self._speaker.heard()
-        if heard is None:
-            return
-        if (played := Played(*heard, all_played=self._all_played())) != self._heard:
+        played = self._mouth.heard(self._client.playing_item)
+        if played is not None and played != self._heard:
             self._heard = played
             self.step(played)
 
-    def _all_played(self) -> bool:
-        return not self._queued and (self._speaker is None or self._speaker.idle())
+    def _note_counts(self) -> None:
+        microphone, speaker = self._devices
+        counts = SoundCounts(
+            underruns=getattr(speaker, "underruns", 0),
+            dropped=self._dropped + getattr(microphone, "dropped", 0),
+            overflows=getattr(microphone, "overflows", 0),
+        )
+        if counts != self._counts:
+            self._counts = counts
+            self._view.sound(counts)
 
     # The server ------------------------------------------------------------------------------------------------------
 
@@ -286,6 +368,8 @@ class Agent:
                 self._view.warn(Warn(wrong.code or "invalid_event", wrong.message))
                 continue
             self._note_heard()
+            if self._mouth.replaying and isinstance(event, SpeechStarted):
+                self._mouth.hush()
             self.step(event)
 
     async def _send(self) -> None:
@@ -299,7 +383,7 @@ class Agent:
         """Queue an event; when the network stalls the oldest sound is dropped, never anything else."""
         if isinstance(event, InputAudioBufferAppend) and len(self._outbox) >= OUTBOX_FRAMES:
             self._outbox.remove(next(old for old in self._outbox if isinstance(old, InputAudioBufferAppend)))
-            self.dropped += 1
+            self._dropped += 1
         self._outbox.append(event)
         self._posted.set()
 

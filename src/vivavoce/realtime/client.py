@@ -6,8 +6,10 @@ runs the calls of a response and asks for the next one when all have returned.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
@@ -20,7 +22,10 @@ from vivavoce.realtime.values import (
     FunctionCallOutput,
     InputText,
     Message,
+    OutputAudio,
+    OutputText,
     ResponseParams,
+    Source,
     TurnDetection,
 )
 
@@ -28,10 +33,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vivavoce.realtime.answer import Mint
+    from vivavoce.realtime.values import Item
 
-State: TypeAlias = Literal["connecting", "listening", "hearing you", "thinking", "speaking"]
+State: TypeAlias = Literal["connecting", "reconnecting", "listening", "hearing you", "thinking", "speaking"]
 
-
+SHORTEST_MS = 100
+"""A shorter turn by push-to-talk is a slip of the finger; servers refuse to take it."""
+PCM_RATE = 24_000
+"""Hz, of the sound of a session that asked for nothing else."""
+PCM_BYTES = 2
+"""A sample."""
 HUSHED = 64
 """Interrupted responses and items that are remembered, in case something of them comes late."""
 
@@ -72,11 +83,27 @@ class Interrupted(Happened, frozen=True):
     """The person wants silence."""
 
 
+class TurnBegun(Happened, frozen=True):
+    """The person pressed push-to-talk."""
+
+
 class TurnTaken(Happened, frozen=True):
     """The person released push-to-talk."""
 
 
-AnyHappened: TypeAlias = Captured | Played | Returned | Typed | Interrupted | TurnTaken
+class Changed(Happened, frozen=True):
+    """The person wants other settings, as in `session.update`; they last as long as the conversation."""
+
+    settings: dict[str, Any]
+
+
+class Reported(Happened, frozen=True):
+    """Something that runs long has news for the conversation, told as soon as nobody speaks."""
+
+    text: str
+
+
+AnyHappened: TypeAlias = Captured | Played | Returned | Typed | Interrupted | TurnBegun | TurnTaken | Changed | Reported
 
 
 class Effect(msgspec.Struct, frozen=True, tag=True):
@@ -104,6 +131,8 @@ class Show(Effect, frozen=True, kw_only=True):
     final: bool = False
     cut: bool = False
     """The item was interrupted."""
+    heard: int | None = None
+    """Characters of an answer that have been heard by now, whole words; None where it is only read."""
 
 
 class Run(Effect, frozen=True):
@@ -112,6 +141,19 @@ class Run(Effect, frozen=True):
     call_id: str
     name: str
     arguments: str
+
+
+class Stop(Effect, frozen=True):
+    """The person interrupted while these calls ran."""
+
+    call_ids: tuple[str, ...]
+
+
+class Cite(Effect, frozen=True):
+    """Show where an answer has something from."""
+
+    item_id: str
+    sources: tuple[Source, ...]
 
 
 class Warn(Effect, frozen=True):
@@ -127,7 +169,7 @@ class Report(Effect, frozen=True):
     timings: wire.ResponseTimings
 
 
-AnyEffect: TypeAlias = Play | Hush | Show | Run | Warn | Report
+AnyEffect: TypeAlias = Play | Hush | Show | Run | Stop | Cite | Warn | Report
 Input: TypeAlias = wire.AnyServerEvent | wire.Unknown | AnyHappened
 Output: TypeAlias = wire.AnyClientEvent | AnyEffect
 Outputs: TypeAlias = "Iterator[Output]"
@@ -137,10 +179,36 @@ Outputs: TypeAlias = "Iterator[Output]"
 class _Words:
     """What an item says so far."""
 
-    told_by: type
+    told_by: type | None = None
     """The kind of event that brings them; some servers send the same words as another kind, too."""
     text: str = ""
     whole: bool = False
+    sound_ms: float = 0.0
+    """Length of its sound so far."""
+    marks: dict[float, int] = field(default_factory=dict)
+    """From this millisecond of its sound on, so many characters had been said."""
+    heard: int = 0
+    """Characters that have been heard."""
+
+    def say(self, more: str) -> None:
+        """Add text; what comes after it is its sound."""
+        self.marks.setdefault(self.sound_ms, len(self.text))
+        self.text += more
+
+    def hear(self, ms: float) -> bool:
+        """Note how much of the sound was heard and tell whether that is another word."""
+        before, self.heard = self.heard, max(self.heard, self._said_by(ms))
+        return self.heard > before
+
+    def _said_by(self, ms: float) -> int:
+        """Return the characters said by then, between two marks in proportion, without the word that is being said."""
+        if ms >= self.sound_ms:
+            return len(self.text) if self.whole else self.marks.get(self.sound_ms, len(self.text))
+        marks = [*sorted(self.marks.items()), (self.sound_ms, len(self.text))]
+        at = bisect_right(marks, ms, key=lambda mark: mark[0])
+        (start, said), (end, more) = marks[max(at - 1, 0)], marks[at]
+        here = said + int((more - said) * (ms - start) / (end - start))
+        return here if self.text[here : here + 1].isspace() else self.text.rfind(" ", 0, here) + 1
 
 
 @dataclass
@@ -184,6 +252,10 @@ class ClientSession:
         self._greeting = greeting
         self._early: list[Typed] = []
         """What was typed before the session had its settings."""
+        self._news: deque[str] = deque()
+        """What waits for a quiet moment to be told."""
+        self._held_bytes: int | None = None
+        """Sound since push-to-talk was pressed; None while it is not."""
 
     @property
     def state(self) -> State:
@@ -214,7 +286,7 @@ class ClientSession:
     def step(self, happened: Input) -> list[Output]:
         """Take one thing that happened and return what to send and do, in order."""
         outputs = self._server(happened) if isinstance(happened, wire.ServerEvent) else self._person(happened)
-        return [self._stamped(output) for output in outputs]
+        return [self._stamped(output) for output in chain(outputs, self._tell_news())]
 
     def _stamped(self, output: Output) -> Output:
         if not isinstance(output, wire.ClientEvent) or isinstance(output, wire.InputAudioBufferAppend):
@@ -229,9 +301,11 @@ class ClientSession:
     def _person(self, happened: AnyHappened | wire.Unknown) -> Outputs:
         match happened:
             case Captured():
+                if self._held_bytes is not None:
+                    self._held_bytes += len(happened.audio)
                 yield wire.InputAudioBufferAppend(audio=happened.audio)
             case Played():
-                self._played(happened)
+                yield from self._played(happened)
             case Returned():
                 yield from self._returned(happened)
             case Typed():
@@ -239,21 +313,63 @@ class ClientSession:
             case Interrupted():
                 self._owed = False
                 yield from self._interrupt(cancel=True)
+            case TurnBegun():
+                yield from self._turn_begun()
             case TurnTaken():
-                yield from self._interrupt(cancel=True)
-                yield wire.InputAudioBufferCommit()
-                yield from self._ask()
+                yield from self._turn_taken()
+            case Changed(settings=settings):
+                self._wanted = _merged(self._wanted, settings)
+                if self._ready:
+                    yield wire.SessionUpdate(session={"type": "realtime"} | settings)
+            case Reported(text=text):
+                self._news.append(text)
             case wire.Unknown():
                 pass
 
-    def _played(self, played: Played) -> None:
+    def _played(self, played: Played) -> Outputs:
         if played.item_id not in self._playing:
             return
         while (first := next(iter(self._playing))) != played.item_id:
             del self._playing[first]
         self._playing[first] = max(self._playing[first], played.ms)
+        if (words := self._words.get(first)) and words.hear(self._playing[first]):
+            yield self._show(first, words)
         self._all_played = played.all_played and len(self._playing) == 1
         self._rest()
+
+    def _show(self, item_id: str, words: _Words, *, cut: bool = False) -> Show:
+        heard = words.heard if self._spoken else None
+        return Show(role="assistant", item_id=item_id, text=words.text, final=cut or words.whole, cut=cut, heard=heard)
+
+    def _turn_begun(self) -> Outputs:
+        yield from self._interrupt(cancel=True)
+        yield wire.InputAudioBufferClear()
+        self._speech_open = True
+        self._held_bytes = 0
+
+    def _turn_taken(self) -> Outputs:
+        held, self._held_bytes = self._held_bytes or 0, None
+        self._speech_open = False
+        if held < SHORTEST_MS * self._bytes_per_ms("input"):
+            yield wire.InputAudioBufferClear()
+            return
+        yield wire.InputAudioBufferCommit()
+        yield from self._ask()
+
+    def _tell_news(self) -> Outputs:
+        """Tell the model what has happened meanwhile, in a quiet moment."""
+        if self._news and self.quiet:
+            item = Message(id=self._mint("item"), role="system", content=(InputText(text=self._news.popleft()),))
+            yield wire.ConversationItemCreate(item=item)
+            yield from self._ask()
+
+    @property
+    def _spoken(self) -> bool:
+        return "audio" in self._wanted.get("output_modalities", ("audio",))
+
+    def _bytes_per_ms(self, direction: Literal["input", "output"]) -> float:
+        sound = self._wanted.get("audio", {}).get(direction, {}).get("format", {})
+        return float(sound.get("rate", PCM_RATE)) * PCM_BYTES / 1000
 
     def _rest(self) -> None:
         """Stop speaking when everything was heard and nothing more will come."""
@@ -306,9 +422,11 @@ class ClientSession:
         for item_id, heard_ms in playing.items():
             yield from self._cut(item_id, heard_ms)
         for item_id, words in self._words.items():
-            if item_id in playing or not words.whole:
-                yield Show(role="assistant", item_id=item_id, text=words.text, final=True, cut=True)
+            if words.text and (item_id in playing or not words.whole):
+                yield self._show(item_id, words, cut=True)
         self._words.clear()
+        if running := tuple(call_id for calls in self._calls.values() for call_id in sorted(calls.running)):
+            yield Stop(running)
 
     def _cut(self, item_id: str, heard_ms: int) -> Outputs:
         self._hushed.append(item_id)
@@ -329,7 +447,7 @@ class ClientSession:
                 if self._interruptible:
                     yield from self._interrupt(cancel=False)
             case wire.SpeechStopped() | wire.InputAudioBufferCommitted() | wire.InputAudioBufferCleared():
-                self._speech_open = False
+                self._speech_open = self._held_bytes is not None
             case wire.ResponseCreated():
                 self._response_created(event)
             case wire.ResponseDone():
@@ -387,6 +505,8 @@ class ClientSession:
         if not self._late(event):
             self._playing.setdefault(event.item_id, 0)
             self._all_played = False
+            words = self._words.setdefault(event.item_id, _Words())
+            words.sound_ms += len(event.delta) / self._bytes_per_ms("output")
             yield Play(event.item_id, event.delta)
         elif event.item_id not in self._hushed:
             yield from self._cut(event.item_id, 0)
@@ -394,16 +514,21 @@ class ClientSession:
     def _says(self, event: wire.OutputAudioTranscriptDelta | wire.OutputTextDelta) -> Outputs:
         if self._late(event):
             return
-        words = self._words.setdefault(event.item_id, _Words(type(event)))
+        words = self._words.setdefault(event.item_id, _Words())
+        words.told_by = words.told_by or type(event)
         if words.told_by is type(event):
-            words.text += event.delta
-            yield Show(role="assistant", item_id=event.item_id, text=words.text)
+            words.say(event.delta)
+            yield self._show(event.item_id, words)
 
     def _said_all(self, event: wire.OutputItemDone) -> Outputs:
         item_id = str(event.item.id)
-        if not self._late(event) and (words := self._words.get(item_id)):
+        if self._late(event):
+            return
+        if (words := self._words.get(item_id)) and words.text:
             words.whole = True
-            yield Show(role="assistant", item_id=item_id, text=words.text, final=True)
+            yield self._show(item_id, words)
+        if sources := _sources(event.item):
+            yield Cite(item_id, sources)
 
     def _call(self, event: wire.OutputItemDone) -> Outputs:
         item = event.item
@@ -440,3 +565,19 @@ class ClientSession:
             self._owed = self._owed or refused
         elif code != "response_cancel_not_active":
             yield Warn(event.error.code or event.error.type, event.error.message)
+
+
+def _sources(item: Item) -> tuple[Source, ...]:
+    """Return what the answer cites, each source once."""
+    parts = item.content if isinstance(item, Message) else ()
+    cited = [part.annotations or () for part in parts if isinstance(part, OutputText | OutputAudio)]
+    return tuple(dict.fromkeys(annotation.source for each in cited for annotation in each))
+
+
+def _merged(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings with the changes, nested objects merged."""
+    merged = dict(settings)
+    for name, value in changes.items():
+        old = merged.get(name)
+        merged[name] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged

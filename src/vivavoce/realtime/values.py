@@ -340,10 +340,40 @@ class InputImage(Value, frozen=True, kw_only=True, tag_field="type", tag="input_
     detail: Literal["auto", "low", "high"] | UnsetType = UNSET
 
 
+class Source(Value, frozen=True, kw_only=True):
+    """Where an answer has something from."""
+
+    title: str = ""
+    url: str | None = None
+    file_id: str | None = None
+    quote: str | None = None
+    """The words that were found there."""
+
+
+class Annotation(Value, frozen=True, kw_only=True):
+    """A source named at a place of an answer, as in OpenAI's Responses API: `url_citation` or `file_citation`."""
+
+    type: str
+    title: str | UnsetType = UNSET
+    url: str | UnsetType = UNSET
+    file_id: str | UnsetType = UNSET
+    filename: str | UnsetType = UNSET
+    quote: str | UnsetType = UNSET
+
+    @property
+    def source(self) -> Source:
+        """Return the source that it names."""
+        title, url, file_id, filename, quote = (
+            value or None for value in (self.title, self.url, self.file_id, self.filename, self.quote)
+        )
+        return Source(title=title or filename or url or file_id or "", url=url, file_id=file_id, quote=quote)
+
+
 class OutputText(Value, frozen=True, kw_only=True, tag_field="type", tag="output_text"):
     """Text of the answer."""
 
     text: str
+    annotations: tuple[Annotation, ...] | UnsetType = UNSET
 
 
 class OutputAudio(Value, frozen=True, kw_only=True, tag_field="type", tag="output_audio"):
@@ -351,6 +381,7 @@ class OutputAudio(Value, frozen=True, kw_only=True, tag_field="type", tag="outpu
 
     transcript: str | UnsetType = UNSET
     audio: bytes | UnsetType = UNSET
+    annotations: tuple[Annotation, ...] | UnsetType = UNSET
 
 
 Part: TypeAlias = InputText | InputAudio | InputImage | OutputText | OutputAudio
