@@ -8,25 +8,31 @@ from vivavoce.realtime import events as wire
 from vivavoce.realtime.client import (
     HUSHED,
     Captured,
+    Changed,
     ClientSession,
     Hush,
     Interrupted,
     Play,
     Played,
     Report,
+    Reported,
     Returned,
     Run,
     Show,
+    Stop,
+    TurnBegun,
     TurnTaken,
     Typed,
     Warn,
 )
 from vivavoce.realtime.values import (
+    Annotation,
     Audio,
     AudioInput,
     ErrorDetail,
     FunctionCall,
     Message,
+    OutputAudio,
     Response,
     ServerVad,
     Session,
@@ -134,11 +140,11 @@ def test_events_have_ids_but_not_the_sound(client):
 def test_an_answer_is_shown_played_and_over_when_all_was_heard(client):
     client.created()
     assert client.state == "thinking"
-    assert client.words("Hello") == [Show(role="assistant", item_id="i", text="Hello")]
-    assert client.words(" there.") == [Show(role="assistant", item_id="i", text="Hello there.")]
+    assert client.words("Hello") == [Show(role="assistant", item_id="i", text="Hello", heard=0)]
+    assert client.words(" there.") == [Show(role="assistant", item_id="i", text="Hello there.", heard=0)]
     assert client.sound() == [Play("i", sound(100))]
     assert (client.state, client.half.playing_item, client.half.answering) == ("speaking", "i", True)
-    assert client.said() == [Show(role="assistant", item_id="i", text="Hello there.", final=True)]
+    assert client.said() == [Show(role="assistant", item_id="i", text="Hello there.", final=True, heard=0)]
     client.done()
     client(Played("i", 50))
     assert client.state == "speaking"
@@ -180,7 +186,7 @@ def test_barge_in_hushes_and_tells_what_was_heard():
     outputs = client.started()
     assert types(outputs) == ["Hush", "conversation.item.truncate", "Show"]
     assert truncated(outputs) == [("i", 40)]
-    assert outputs[-1] == Show(role="assistant", item_id="i", text="Hello there.", final=True, cut=True)
+    assert outputs[-1] == Show(role="assistant", item_id="i", text="Hello there.", final=True, cut=True, heard=0)
     assert client.state == "hearing you"
     assert client.sound() == client.words("more") == client.said() == client.call() == []
     client(wire.SpeechStopped(item_id="u", audio_end_ms=5))
@@ -224,7 +230,7 @@ def test_an_interruption_cancels_once():
 def test_words_that_were_never_sounded_are_cut(client):
     client.created()
     client.words("Hello")
-    assert client(Interrupted())[-1] == Show(role="assistant", item_id="i", text="Hello", final=True, cut=True)
+    assert client(Interrupted())[-1] == Show(role="assistant", item_id="i", text="Hello", final=True, cut=True, heard=0)
 
 
 def test_sound_that_comes_too_late_was_not_heard(client):
@@ -281,10 +287,92 @@ def test_silence_takes_back_what_was_asked_for():
     assert client.half.quiet
 
 
-def test_push_to_talk_commits_and_asks():
-    assert types(Client()(TurnTaken())) == ["input_audio_buffer.commit", "response.create"]
-    outputs = sent(answering()(TurnTaken()))
-    assert types(outputs) == ["response.cancel", "conversation.item.truncate", "input_audio_buffer.commit"]
+def test_push_to_talk_silences_listens_commits_and_asks():
+    client = answering()
+    assert types(sent(client(TurnBegun()))) == [
+        "response.cancel",
+        "conversation.item.truncate",
+        "input_audio_buffer.clear",
+    ]
+    client(wire.InputAudioBufferCleared())
+    client.done(status="cancelled")
+    assert client.state == "hearing you"
+    client(Captured(sound(100)))
+    assert types(client(TurnTaken())) == ["input_audio_buffer.commit", "response.create"]
+    assert client.state == "thinking"
+
+
+def test_push_to_talk_that_was_only_touched_asks_for_nothing(client):
+    client(TurnBegun(), Captured(sound(80)))
+    assert types(client(TurnTaken())) == ["input_audio_buffer.clear"]
+    assert client.half.quiet
+
+
+def test_words_are_heard_with_their_sound():
+    client = Client()
+    client.created()
+    client.words("One two. ")
+    client.sound(ms=400)
+    client.words("Three four.")
+    client.sound(ms=600)
+    heard = [client(Played("i", ms)) for ms in (0, 100, 250, 390, 400, 401, 850, 1000)]
+    assert [one.heard for shows in heard for one in shows] == [3, 8, 14, 20]
+
+
+def test_words_whose_sound_has_not_come_are_not_heard():
+    client = answering()
+    client.words(" And more.")
+    client(Played("i", 100))
+    assert [one.heard for one in client(Interrupted()) if isinstance(one, Show)] == [len("Hello there.")]
+
+
+def test_an_answer_in_writing_is_not_heard(client):
+    client(Changed({"output_modalities": ["text"]}))
+    client.created()
+    assert client.words("Hello", kind=wire.OutputTextDelta)[0].heard is None
+
+
+def test_changed_settings_are_sent_and_kept():
+    client = Client(ready=False)
+    assert client(Changed({"audio": {"output": {"voice": "b"}}})) == []
+    (asked,) = client(wire.SessionCreated(session=Session()))
+    assert asked.session == WANTED | {"audio": {"output": {"voice": "b"}}}
+    client.updated()
+    (update,) = client(Changed({"instructions": "Be long."}))
+    assert update.session == {"type": "realtime", "instructions": "Be long."}
+
+
+def test_news_wait_for_a_quiet_moment():
+    client = answering()
+    assert client(Reported("Tea."), Reported("Eggs.")) == []
+    client.done()
+    item, ask = sent(client(Played("i", 100, all_played=True)))
+    assert (item.item.role, item.item.content[0].text) == ("system", "Tea.")
+    assert types([ask]) == ["response.create"]
+    client.created("s")
+    assert types(client.done("s")) == ["conversation.item.create", "response.create"]
+
+
+def test_an_interruption_names_the_calls_that_run(client):
+    client.created()
+    client.call("a")
+    client.call("b")
+    client.done()
+    client(Returned("a", "1"))
+    assert client(Interrupted()) == [Stop(("b",))]
+
+
+def test_what_an_answer_cites_is_shown_once(client):
+    client.created()
+    page = Annotation(type="url_citation", url="https://example.org", title="A page")
+    file = Annotation(type="file_citation", file_id="file_1", filename="a.md")
+    content = (OutputAudio(transcript="So.", annotations=(page, file, page)),)
+    message = Message(id="i", role="assistant", content=content)
+    (cite,) = client(wire.OutputItemDone(response_id="r", output_index=0, item=message))
+    assert [(one.title, one.url, one.file_id) for one in cite.sources] == [
+        ("A page", "https://example.org", None),
+        ("a.md", None, "file_1"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -208,7 +208,8 @@ class _Words:
         at = bisect_right(marks, ms, key=lambda mark: mark[0])
         (start, said), (end, more) = marks[max(at - 1, 0)], marks[at]
         here = said + int((more - said) * (ms - start) / (end - start))
-        return here if self.text[here : here + 1].isspace() else self.text.rfind(" ", 0, here) + 1
+        whole = here if self.text[here : here + 1].isspace() else self.text.rfind(" ", 0, here) + 1
+        return len(self.text[:whole].rstrip())
 
 
 @dataclass
