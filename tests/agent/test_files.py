@@ -12,7 +12,7 @@ import soundfile
 import trio.testing
 
 from vivavoce.agent.files import AudioClock, WavMicrophone, WavSpeaker
-from vivavoce.ports import DeviceError
+from vivavoce.ports import DeviceError, Tapped
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -250,3 +250,30 @@ async def test_a_full_disk_is_reported() -> None:
     with pytest.raises(DeviceError, match=r"/dev/full cannot be written \(No space left on device\): choose another"):
         async with WavSpeaker("/dev/full", clock=AudioClock(realtime=True)):
             await anyio.sleep(5)
+
+
+async def test_taps_tell_both_ends_on_one_time_line(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(1), RATE)
+    clock = AudioClock(realtime=False)
+    told: dict[str, list[tuple[float, Samples]]] = {"heard": [], "played": []}
+    microphone = WavMicrophone(tmp_path / "a.wav", clock=clock, tail_silence_s=1)
+    async with microphone, WavSpeaker(tmp_path / "b.wav", clock=clock) as speaker:
+        assert isinstance(microphone, Tapped)
+        assert isinstance(speaker, Tapped)
+        microphone.taps.append(lambda when, samples: told["heard"].append((when, samples)))
+        speaker.taps.append(lambda when, samples: told["played"].append((when, samples)))
+        number = 0
+        async with aclosing(microphone.frames()) as frames:
+            async for frame in frames:
+                number += 1
+                when, heard = told["heard"][-1]
+                assert when == pytest.approx((number - 1) * 0.02)
+                assert heard is frame
+                if number == 50:
+                    await speaker.play("item", tone(0.5))
+    assert (microphone.tap_rate, speaker.tap_rate) == (RATE, RATE)
+    ends = np.cumsum([len(samples) for _, samples in told["played"]])
+    assert [when for when, _ in told["played"]] == pytest.approx([0, *(ends[:-1] / RATE)])
+    written, _ = soundfile.read(tmp_path / "b.wav", dtype="float32")
+    assert np.concatenate([samples for _, samples in told["played"]]) == pytest.approx(written, abs=1e-4)
+    assert np.flatnonzero(written)[0] == pytest.approx(RATE, abs=1)

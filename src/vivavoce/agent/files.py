@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from vivavoce.ports import Samples
+    from vivavoce.ports import Samples, Tap
 
 TAIL_SILENCE_S = 2.0
 """Silence after the file: long enough for any server to hear the end of the turn."""
@@ -81,6 +81,8 @@ class WavMicrophone:
         self.sample_rate = sample_rate
         self.dropped = 0
         """Always 0: a file waits."""
+        self.taps: list[Tap] = []
+        """Who else gets each frame, just before it is yielded; times are the clock's."""
         self._path = Path(path)
         self._clock = clock
         self._tail_silence_s = tail_silence_s
@@ -100,6 +102,11 @@ class WavMicrophone:
         """The level of the last frame in dB below full scale."""
         return level_db(self._last)
 
+    @property
+    def tap_rate(self) -> int:
+        """The rate of what the taps get, Hz."""
+        return self.sample_rate
+
     async def frames(self) -> AsyncGenerator[Samples, None]:
         """Yield the file and the silence after it in frames of 20 ms, each when its last sample is due.
 
@@ -110,6 +117,8 @@ class WavMicrophone:
         for number, frame in enumerate(self._all(), 1):
             await self._clock.until(start + number * FRAME_S)
             self._last = frame
+            for tap in self.taps:
+                tap(start + (number - 1) * FRAME_S, frame)
             yield frame
         self._clock.end()
 
@@ -158,6 +167,8 @@ class WavSpeaker:
 
     def __init__(self, path: str | PathLike[str], *, clock: AudioClock, sample_rate: int = 24_000) -> None:
         self.sample_rate = sample_rate
+        self.taps: list[Tap] = []
+        """Who else gets what is heard, silence included; times are the clock's."""
         self._path = Path(path)
         self._clock = clock
         self._queue: deque[tuple[str, Samples]] = deque()
@@ -190,6 +201,11 @@ class WavSpeaker:
         """The level of the last 20 ms in dB below full scale."""
         self._catch_up()
         return level_db(self._last)
+
+    @property
+    def tap_rate(self) -> int:
+        """The rate of what the taps get, Hz."""
+        return self.sample_rate
 
     async def play(self, item_id: str, samples: Samples) -> None:
         """Queue sound that belongs to an item; never waits for room.
@@ -240,6 +256,8 @@ class WavSpeaker:
         frame = round(self.sample_rate * FRAME_S)
         self._last = np.concatenate((self._last, samples[-frame:]))[-frame:]
         pcm = np.clip(np.rint(samples * 32768), -32768, 32767).astype("<i2")
+        for tap in self.taps:
+            tap(self._written / self.sample_rate, samples)
         with self._writing():
             self._file.write(pcm.tobytes())
             self._written += len(samples)
