@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 import anyio
-from anyio import to_thread
+from anyio import create_task_group, to_thread
 
 from vivavoce.ports import LinkClosed
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import AsyncGenerator, Callable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 
     from anyio.abc import ObjectReceiveStream, ObjectSendStream
 
@@ -51,6 +52,33 @@ async def cancel_on_signal(scope: anyio.CancelScope, *signals: signal.Signals) -
         async for _ in received:
             scope.cancel()
             return
+
+
+@asynccontextmanager
+async def beside(work: Callable[..., Awaitable[object]], *arguments: Any) -> AsyncIterator[None]:
+    """Run work beside the block, until the block ends; the block ends early where the work fails.
+
+    Raises:
+        Exception: what failed first of the two, as it is; a task group would wrap it.
+    """
+    failures: list[Exception] = []
+
+    async def run() -> None:
+        try:
+            await work(*arguments)
+        except Exception as failure:  # noqa: BLE001 - raised again outside the group
+            failures.append(failure)
+            tasks.cancel_scope.cancel()
+
+    async with create_task_group() as tasks:
+        tasks.start_soon(run)
+        try:
+            yield
+        except Exception as failure:  # noqa: BLE001 - likewise
+            failures.append(failure)
+        tasks.cancel_scope.cancel()
+    if failures:
+        raise failures[0]
 
 
 class MemoryLink(Generic[InT, OutT]):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from anyio import create_task_group, to_thread
+from anyio import to_thread
 
 from vivavoce import models, plugins
-from vivavoce.aio import link_pair
+from vivavoce.aio import beside, link_pair
 from vivavoce.ports import Closing, Weighted
 from vivavoce.realtime.values import Audio, AudioInput, AudioOutput, ServerVad, Session
 
@@ -58,8 +58,7 @@ def _make(kind: Kind, name: str, url: str | None, model: str | None, embedded_mo
 
 def weights_of(engines: Engines) -> list[str]:
     """List the models that the engines need from the store."""
-    parts = (engines.vad, engines.stt, engines.llm, engines.tts)
-    return [name for part in parts if isinstance(part, Weighted) for name in part.weights]
+    return [name for part in engines.parts() if isinstance(part, Weighted) for name in part.weights]
 
 
 async def fetch_weights(names: Iterable[str]) -> None:
@@ -97,7 +96,7 @@ async def open_hub(settings: Settings, *, lead_s: float = float("inf")) -> Async
     engines = build_engines(settings)
     await fetch_weights(weights_of(engines))
     async with AsyncExitStack() as stack:
-        for engine in (engines.vad, engines.stt, engines.llm, engines.tts):
+        for engine in engines.parts():
             if isinstance(engine, Closing):
                 stack.push_async_callback(engine.aclose)
         defaults = default_session(settings, engines)
@@ -133,16 +132,8 @@ async def in_process(hub: Hub, model: str | None = None) -> AsyncIterator[Client
     theirs: ServerLink
     ours: ClientLink
     theirs, ours = link_pair(1)
-    failed: Exception | None = None
-    async with create_task_group() as tasks:
-        tasks.start_soon(hub.open, theirs, model)
-        try:
-            yield ours
-        except Exception as error:  # noqa: BLE001 - raised again outside the group, which would wrap it
-            failed = error
-        tasks.cancel_scope.cancel()
-    if failed is not None:
-        raise failed
+    async with beside(hub.open, theirs, model):
+        yield ours
 
 
 @asynccontextmanager

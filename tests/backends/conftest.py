@@ -2,48 +2,28 @@
 
 from __future__ import annotations
 
-import csv
 import re
-from dataclasses import dataclass
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+sys.path.append(str(Path(__file__).parents[2]))
+
+from tests.recordings import Recording, recorded
+
+from vivavoce.backends.moonshine import Moonshine
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from vivavoce.backends.moonshine import Moonshine
     from vivavoce.ports import Samples
-
-DATA = Path(__file__).parents[1] / "data"
-
-
-@dataclass(frozen=True)
-class Recording:
-    name: str
-    words: str
-    sound: Samples
-    """16 kHz."""
-    starts: float
-    """Seconds after which the reader begins."""
 
 
 @pytest.fixture(scope="session")
 def recordings() -> list[Recording]:
-    import soundfile
-
-    with (DATA / "manifest.tsv").open(encoding="utf-8", newline="") as manifest:
-        rows = list(csv.DictReader(manifest, delimiter="\t"))
-    return [
-        Recording(
-            row["file"],
-            row["transcript"],
-            soundfile.read(DATA / row["file"], dtype="float32")[0],
-            float(row["starts"]),
-        )
-        for row in rows
-    ]
+    return recorded(Moonshine.sample_rate)
 
 
 @pytest.fixture
@@ -55,7 +35,6 @@ def words() -> Callable[[str], str]:
 @pytest.fixture
 def moonshine() -> Moonshine:
     """The recogniser; a machine that has no weights and cannot get them skips the test."""
-    from vivavoce.backends.moonshine import Moonshine
     from vivavoce.models import ModelError, fetch
 
     try:

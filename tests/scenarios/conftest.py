@@ -15,7 +15,8 @@ from anyio.from_thread import start_blocking_portal
 
 sys.path.append(str(Path(__file__).parents[2]))
 
-from tests.scenarios.speech import Recording, recorded
+from tests.recordings import Recording, recorded
+from tests.scenarios.speech import RATE
 
 from vivavoce import compose
 from vivavoce.config import Settings
@@ -67,4 +68,4 @@ async def _opened(settings: Settings, portal: BlockingPortal) -> AsyncIterator[H
 
 @pytest.fixture(scope="session")
 def recordings() -> list[Recording]:
-    return list(recorded())
+    return recorded(RATE)

@@ -2,51 +2,29 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import deque
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jiwer
 import numpy as np
-import soundfile
 
 from vivavoce.backends.hibari import Hibari
 from vivavoce.backends.moonshine import Moonshine
 from vivavoce.speech.pcm import resample
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Iterator
+    from collections.abc import AsyncGenerator, Iterable
 
     from vivavoce.agent.files import AudioClock
     from vivavoce.ports import Samples
 
-DATA = Path(__file__).parents[1] / "data"
 RATE = 24_000
 """Hz, of all sound here unless it says otherwise."""
 FRAME = RATE // 50
 LOUD = 0.01
 """Amplitude from which a sample is heard, -40 dBFS."""
 HIBARI = Hibari()
-
-
-@dataclass(frozen=True)
-class Recording:
-    name: str
-    words: str
-    sound: Samples
-    starts: float
-    """Seconds after which the reader begins."""
-
-
-def recorded() -> Iterator[Recording]:
-    """Yield the recordings of people in tests/data."""
-    with (DATA / "manifest.tsv").open(encoding="utf-8", newline="") as manifest:
-        for row in csv.DictReader(manifest, delimiter="\t"):
-            sound, rate = soundfile.read(DATA / row["file"], dtype="float32")
-            yield Recording(row["file"], row["transcript"], resample(sound, rate, RATE), float(row["starts"]))
 
 
 async def spoken(text: str) -> Samples:

@@ -21,9 +21,9 @@ from vivavoce.realtime.values import Message, OutputAudio
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.recordings import Recording
     from tests.scenarios.conftest import House
     from tests.scenarios.people import Talk
-    from tests.scenarios.speech import Recording
 
     from vivavoce.compose import ClientLink, ServerLink
 

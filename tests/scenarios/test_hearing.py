@@ -20,9 +20,9 @@ from vivavoce.realtime.events import (
 from vivavoce.speech.pcm import from_pcm16
 
 if TYPE_CHECKING:
+    from tests.recordings import Recording
     from tests.scenarios.client import Client
     from tests.scenarios.conftest import House
-    from tests.scenarios.speech import Recording
 
     from vivavoce.ports import Samples
 

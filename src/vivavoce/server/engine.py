@@ -29,7 +29,7 @@ from vivavoce.server import guard
 from vivavoce.server.ears import Ears, Utterance, decode
 from vivavoce.server.mcp import RemoteServers
 from vivavoce.server.outbox import UNPACED_S, Outbox, OutboxFullError
-from vivavoce.server.thinking import Thinking
+from vivavoce.server.thinking import Reciter, Thinking
 from vivavoce.server.voice import Clock, Voice
 from vivavoce.speech.pcm import resample
 
@@ -55,6 +55,10 @@ class Engines:
     stt: SpeechToText
     llm: LanguageModel
     tts: TextToSpeech
+
+    def parts(self) -> list[object]:
+        """Return each engine once: one object may do more than one work."""
+        return list({id(part): part for part in (self.vad, self.stt, self.llm, self.tts)}.values())
 
 
 class Engine:
@@ -360,14 +364,16 @@ class Engine:
             self._ahead.stop()
             self._ahead = None
 
-    def _begin_thinking(self, prompt: Prompt, *, spoken: bool) -> Thinking:
+    def _begin_thinking(self, prompt: Prompt, *, spoken: bool, llm: LanguageModel | None = None) -> Thinking:
         self._priming.cancel()
         thinking = Thinking(prompt, spoken=spoken)
-        self._tasks.start_soon(thinking.run, self._engines.llm)
+        self._tasks.start_soon(thinking.run, llm or self._engines.llm)
         return thinking
 
     def _thinking_for(self, generate: facts.Generate) -> Thinking:
         """Return the answer that was begun ahead, if it is the one that is wanted, else a new one."""
+        if generate.say:
+            return self._begin_thinking(generate.prompt, spoken=generate.spoken, llm=Reciter(generate.say))
         ahead, self._ahead = self._ahead, None
         if ahead is not None and ahead.answers(generate.prompt, spoken=generate.spoken):
             return ahead

@@ -109,11 +109,8 @@ class Hub:
                 failures.append(wrong)
                 tasks.cancel_scope.cancel()
 
-        engines = self.engines
         async with create_task_group() as tasks:
-            for engine in {
-                id(engine): engine for engine in (engines.vad, engines.stt, engines.llm, engines.tts)
-            }.values():
+            for engine in self.engines.parts():
                 if isinstance(engine, Warm):
                     tasks.start_soon(load, engine)
         if failures:
@@ -220,6 +217,7 @@ class Hub:
             now=anyio.current_time(),
             lifetime=self._lifetime_s,
             context_tokens=llm.context_tokens if isinstance(llm, Bounded) else CONTEXT_TOKENS,
+            voices=tuple(self.engines.tts.voices),
         )
         return Engine(state, self.engines, link, lead_s=self._lead_s, watch=watch)
 
