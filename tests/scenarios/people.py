@@ -12,7 +12,7 @@ import msgspec
 from tests.scenarios.speech import RATE, Mouth
 
 from vivavoce.agent import services
-from vivavoce.agent.agent import Agent
+from vivavoce.agent.agent import Agent, SoundCounts
 from vivavoce.agent.files import AudioClock, WavSpeaker
 from vivavoce.agent.tools import Toolbox
 from vivavoce.config import Settings
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from vivavoce.agent.tools import ToolResult
     from vivavoce.compose import ClientLink
-    from vivavoce.realtime.client import Report, Run, Show, Warn
+    from vivavoce.realtime.client import Cite, Report, Run, Show, Warn
 
 PATIENCE_S = 60.0
 
@@ -38,6 +38,11 @@ class Onlooker:
         self.results: list[ToolResult] = []
         self.reports: list[Report] = []
         self.warnings: list[Warn] = []
+        self.questions: list[str] = []
+        self.consents: list[bool] = []
+        self.cites: list[Cite] = []
+        self.counts = SoundCounts()
+        self.notes: list[str] = []
 
     def said(self, role: str) -> list[Show]:
         """Return the last state of each item that a side said."""
@@ -53,6 +58,21 @@ class Onlooker:
 
     def called(self, run: Run, result: ToolResult) -> None:
         self.results.append(result)
+
+    def confirm(self, run: Run, question: str) -> None:
+        self.questions.append(question)
+
+    def confirmed(self, run: Run, *, yes: bool) -> None:
+        self.consents.append(yes)
+
+    def citing(self, cite: Cite) -> None:
+        self.cites.append(cite)
+
+    def sound(self, counts: SoundCounts) -> None:
+        self.counts = counts
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
     def report(self, report: Report) -> None:
         self.reports.append(report)

@@ -156,6 +156,8 @@ class Generate(Command, frozen=True, kw_only=True):
     format: AudioFormat
     item_id: str | None = None
     """The spoken turn that it answers, if any."""
+    say: str = ""
+    """Words to speak as they are; empty to ask the model."""
 
 
 class ListTools(Command, frozen=True):

@@ -106,6 +106,7 @@ from vivavoce.realtime.values import (
     Pcm,
     Response,
     ResponseAudio,
+    ResponseExtensions,
     ResponseParams,
     ResponseStatus,
     ServerVad,
@@ -195,6 +196,7 @@ class ServerSession:
         now: float = 0.0,
         lifetime: float | None = None,
         context_tokens: int = CONTEXT_TOKENS,
+        voices: tuple[str, ...] = (),
         allowances: Callable[[], tuple[RateLimit, ...]] = tuple,
     ) -> None:
         """Begin.
@@ -205,6 +207,7 @@ class ServerSession:
             now: seconds, on any clock that later steps use too.
             lifetime: seconds after which the session expires.
             context_tokens: what the model takes in a prompt.
+            voices: what the answer may be spoken by; told to clients that know our extensions.
             allowances: tells what is left of the client's limits on responses, for `rate_limits.updated`.
         """
         self.session = session
@@ -222,16 +225,26 @@ class ServerSession:
         self._spoke = False
         self._expires = None if lifetime is None else now + lifetime
         self._context_tokens = context_tokens
+        self._voices = voices
         self._allowances = allowances
         self._forgotten: set[str] = set()
         self._played_until = 0.0
         self._quiet_since: float | None = None
 
+    def _shown(self, session: AnySession) -> AnySession:
+        """Return the settings as events show them."""
+        if isinstance(session, Session) and session.tools:
+            session = replace(session, tools=shown(session.tools))
+        if session.vivavoce:
+            told = replace(session.vivavoce, voices=self._voices, context_tokens=self._context_tokens)
+            session = replace(session, vivavoce=told)
+        return session
+
     # What happens ----------------------------------------------------------------------------------------------------
 
     def start(self) -> list[Output]:
         """Greet the client: the first event, once."""
-        return self._stamped(iter((SessionCreated(session=_shown(self.session)),)))
+        return self._stamped(iter((SessionCreated(session=self._shown(self.session)),)))
 
     def step(self, happened: Input, now: float = 0.0) -> list[Output]:
         """Take one thing that happened and return what to say and do, in order.
@@ -364,7 +377,7 @@ class ServerSession:
         if "tools" in patch:
             self._remote.forget_failures()
         self.session = new
-        yield SessionUpdated(session=_shown(new))
+        yield SessionUpdated(session=self._shown(new))
 
     def _check_kind(self, kind: Any) -> None:
         ours = "transcription" if isinstance(self.session, TranscriptionSession) else "realtime"
@@ -660,6 +673,7 @@ class ServerSession:
             speed=session.audio.output.speed,
             format=sound,
             item_id=item_id,
+            say=_given(params.vivavoce, ResponseExtensions()).say,
         )
         awaited = self._awaited.intersection(_references(given)) | self._remote.pending(_given(params.tools, ()))
         return _Open(
@@ -923,12 +937,6 @@ def _extensions(session: AnySession) -> Extensions:
 
 def _voice_of(session: AnySession) -> str | None:
     return session.audio.output.voice if isinstance(session, Session) else None
-
-
-def _shown(session: AnySession) -> AnySession:
-    """Return the settings as events show them."""
-    tools = session.tools if isinstance(session, Session) else ()
-    return replace(session, tools=shown(tools)) if tools else session
 
 
 def _check_settings(session: AnySession) -> None:

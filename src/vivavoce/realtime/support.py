@@ -60,16 +60,18 @@ SETTINGS: Final = {
     "tracing": ECHOED,
     "include": ECHOED,
     "truncation": "done: `auto`, `disabled` (`context_length_exceeded`), `retention_ratio`; tokens are estimated",
-    "vivavoce": "extension: `partials`, `timings`, `any_rate`, `hosted`",
+    "vivavoce": "extension: `partials`, `timings`, `any_rate`, `hosted`; told in return: `voices`, `context_tokens`",
 }
 ITEMS: Final = {
     "item_reference": "done in the `input` of a response; as an item refused: `invalid_value`, param `item.type`",
     "input_image": "stored and echoed; the model does not see it",
 }
 IGNORED: Final = "accepted; nothing follows from it"
-RESPONSES: Final = {"prompt": IGNORED, "reasoning": IGNORED} | {
-    name: SETTINGS[name] for name in ("tools", "tool_choice")
-}
+RESPONSES: Final = {
+    "prompt": IGNORED,
+    "reasoning": IGNORED,
+    "vivavoce": "extension: `say`, words that are spoken as they are, without asking the model",
+} | {name: SETTINGS[name] for name in ("tools", "tool_choice")}
 
 _ITEM: Final = {"type": "message", "role": "user", "content": []}
 _CREATE: Final = "conversation.item.create"

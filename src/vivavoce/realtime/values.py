@@ -277,6 +277,10 @@ class Extensions(Value, frozen=True, kw_only=True):
     """Take and give PCM of any rate."""
     hosted: tuple[str, ...] = ()
     """Names of functions that the server runs; the client never sees them called."""
+    voices: tuple[str, ...] = ()
+    """Told by the server: what `audio.output.voice` may be."""
+    context_tokens: int | None = None
+    """Told by the server: what the model takes in a prompt."""
 
 
 class Session(Value, frozen=True, kw_only=True, tag_field="type", tag="realtime"):
@@ -612,6 +616,13 @@ class Response(Value, frozen=True, kw_only=True):
     metadata: Metadata | None = None
 
 
+class ResponseExtensions(Value, frozen=True, kw_only=True):
+    """What our own clients may ask of one response."""
+
+    say: str = ""
+    """Speak these words instead of asking the model; out of the conversation where `conversation` is `none`."""
+
+
 class ResponseParams(Value, frozen=True, kw_only=True):
     """What a client asks of one response; what is absent or null is taken from the session."""
 
@@ -627,6 +638,7 @@ class ResponseParams(Value, frozen=True, kw_only=True):
     reasoning: Reasoning | UnsetType | None = UNSET
     tool_choice: ToolChoice | UnsetType | None = UNSET
     tools: tuple[AnyTool, ...] | UnsetType | None = UNSET
+    vivavoce: ResponseExtensions | UnsetType = UNSET
 
 
 # Merging -------------------------------------------------------------------------------------------------------------
