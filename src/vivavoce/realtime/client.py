@@ -7,23 +7,26 @@ runs the calls of a response and asks for the next one when all have returned.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from vivavoce.realtime import events as wire
+from vivavoce.realtime.context import CHARACTERS_PER_TOKEN
 from vivavoce.realtime.values import (
+    Extensions,
     FunctionCall,
     FunctionCallOutput,
     InputText,
     Message,
     OutputAudio,
     OutputText,
+    ResponseExtensions,
     ResponseParams,
     Source,
     TurnDetection,
@@ -39,6 +42,17 @@ State: TypeAlias = Literal["connecting", "reconnecting", "listening", "hearing y
 
 SHORTEST_MS = 100
 """A shorter turn by push-to-talk is a slip of the finger; servers refuse to take it."""
+MOST_REPEATS = 2
+"""How often the model may make the same call before the person speaks again."""
+MOST_ROUNDS = 8
+"""Responses with calls before the person speaks again."""
+NOT_RUN = '{"error": "Not run: you have called often enough. Answer the user with what you know by now."}'
+SHARE = 4
+"""What the calls of one response return may fill this part of the model's window together."""
+CUT = "\n[cut here: this is the beginning of a longer result]"
+ASIDE = "vivavoce_aside"
+"""Key of the metadata by which we know words that bridge a silence."""
+SAY = "Say exactly this and nothing else: {}"
 PCM_RATE = 24_000
 """Hz, of the sound of a session that asked for nothing else."""
 PCM_BYTES = 2
@@ -71,6 +85,8 @@ class Returned(Happened, frozen=True):
 
     call_id: str
     output: str
+    moot: bool = False
+    """Nothing need be said about it: nobody waits for it any more."""
 
 
 class Typed(Happened, frozen=True):
@@ -103,7 +119,15 @@ class Reported(Happened, frozen=True):
     text: str
 
 
-AnyHappened: TypeAlias = Captured | Played | Returned | Typed | Interrupted | TurnBegun | TurnTaken | Changed | Reported
+class Waiting(Happened, frozen=True):
+    """A call takes long: these words bridge the silence, if there is one."""
+
+    text: str
+
+
+AnyHappened: TypeAlias = (
+    Captured | Played | Returned | Typed | Interrupted | TurnBegun | TurnTaken | Changed | Reported | Waiting
+)
 
 
 class Effect(msgspec.Struct, frozen=True, tag=True):
@@ -217,8 +241,64 @@ class _Calls:
     """The calls of one response that have not all returned."""
 
     running: set[str] = field(default_factory=set)
+    made: int = 0
+    """Those that have returned, too."""
+    matters: bool = False
+    """Whether the model is to answer what they returned."""
     done: bool = False
     """The response is done."""
+
+
+@dataclass
+class _Patience:
+    """How often the model has called since the person spoke."""
+
+    rounds: int = 0
+    """Responses with calls."""
+    calls: Counter[tuple[str, str]] = field(default_factory=Counter)
+    lost: bool = False
+    """Whether it shall answer without further calls."""
+    told: bool = False
+    """Whether it was asked to."""
+
+    def takes(self, call: FunctionCall, *, first: bool) -> bool:
+        """Count a call, the first of its response or another one, and tell whether it may run."""
+        key = call.name, _normal(call.arguments)
+        self.rounds += first
+        self.calls[key] += 1
+        self.lost = self.lost or self.rounds > MOST_ROUNDS or self.calls[key] > MOST_REPEATS
+        return not self.lost
+
+
+@dataclass
+class _Aside:
+    """Words between two answers, out of the conversation; one at a time."""
+
+    spoken_by: Literal["nobody", "model", "server"] = "model"
+    """Who can say them: only our own server speaks a text as it is."""
+    asked: str = ""
+    """The event that asked for it."""
+    response: str | None = None
+    """The response, empty as long as it is not created; None where there is none."""
+    responses: deque[str] = field(default_factory=lambda: deque(maxlen=HUSHED))
+    """All there were lately."""
+    items: deque[str] = field(default_factory=lambda: deque(maxlen=HUSHED))
+    """What cannot be truncated, since the conversation does not hold it."""
+
+    def create(self, text: str) -> wire.ResponseCreate:
+        """Ask for it."""
+        self.response = ""
+        metadata = {ASIDE: "true"}
+        if self.spoken_by == "server":
+            say = ResponseExtensions(say=text)
+            return wire.ResponseCreate(
+                response=ResponseParams(conversation="none", input=(), metadata=metadata, vivavoce=say)
+            )
+        return wire.ResponseCreate(
+            response=ResponseParams(
+                conversation="none", input=(), metadata=metadata, instructions=SAY.format(text), tool_choice="none"
+            )
+        )
 
 
 class ClientSession:
@@ -249,6 +329,10 @@ class ClientSession:
         """Items whose sound is queued or being heard, in this order, and how many milliseconds were heard of each."""
         self._all_played = False
         self._calls: dict[str, _Calls] = {}
+        self._patience = _Patience()
+        self._aside = _Aside()
+        self._window: int | None = None
+        """Tokens that the model takes in a prompt, where the server tells."""
         self._words: dict[str, _Words] = {}
         self._greeting = greeting
         self._early: list[Typed] = []
@@ -294,7 +378,10 @@ class ClientSession:
             return output
         event = replace(output, event_id=self._mint("event"))
         if isinstance(event, wire.ResponseCreate):
-            self._asked = str(event.event_id)
+            if isinstance(event.response, ResponseParams) and event.response.conversation == "none":
+                self._aside.asked = str(event.event_id)
+            else:
+                self._asked = str(event.event_id)
         return event
 
     # The person ------------------------------------------------------------------------------------------------------
@@ -324,6 +411,8 @@ class ClientSession:
                     yield wire.SessionUpdate(session={"type": "realtime"} | settings)
             case Reported(text=text):
                 self._news.append(text)
+            case Waiting(text=text):
+                yield from self._bridge(text)
             case wire.Unknown():
                 pass
 
@@ -343,6 +432,7 @@ class ClientSession:
         return Show(role="assistant", item_id=item_id, text=words.text, final=cut or words.whole, cut=cut, heard=heard)
 
     def _turn_begun(self) -> Outputs:
+        self._patience = _Patience()
         yield from self._interrupt(cancel=True)
         yield wire.InputAudioBufferClear()
         self._speech_open = True
@@ -364,6 +454,12 @@ class ClientSession:
             yield wire.ConversationItemCreate(item=item)
             yield from self._ask()
 
+    def _bridge(self, text: str) -> Outputs:
+        """Say something while calls run and everybody waits in silence."""
+        waits = self.state == "thinking" and any(calls.running for calls in self._calls.values())
+        if waits and self._spoken and self._active is None and self._aside.spoken_by != "nobody":
+            yield self._aside.create(text)
+
     @property
     def _spoken(self) -> bool:
         return "audio" in self._wanted.get("output_modalities", ("audio",))
@@ -374,13 +470,14 @@ class ClientSession:
 
     def _rest(self) -> None:
         """Stop speaking when everything was heard and nothing more will come."""
-        if self._all_played and self._active is None:
+        if self._all_played and self._active is None and self._aside.response is None:
             self._playing.clear()
 
     def _typed(self, typed: Typed) -> Outputs:
         if not self._ready:
             self._early.append(typed)
             return
+        self._patience = _Patience()
         yield from self._interrupt(cancel=True)
         item = Message(id=self._mint("item"), role="user", content=(InputText(text=typed.text),))
         yield wire.ConversationItemCreate(item=item)
@@ -391,24 +488,36 @@ class ClientSession:
         if calls is None:
             return
         calls.running.remove(returned.call_id)
-        output = FunctionCallOutput(id=self._mint("item"), call_id=returned.call_id, output=returned.output)
-        yield wire.ConversationItemCreate(item=output)
+        calls.matters = calls.matters or not returned.moot
+        yield self._output(returned.call_id, self._fitting(returned.output, calls.made))
         yield from self._go_on()
+
+    def _output(self, call_id: str, output: str) -> wire.ConversationItemCreate:
+        item = FunctionCallOutput(id=self._mint("item"), call_id=call_id, output=output)
+        return wire.ConversationItemCreate(item=item)
+
+    def _fitting(self, output: str, among: int) -> str:
+        """Cut what one of so many calls returned to its share of the model's window, where that is known."""
+        if self._window is None:
+            return output
+        longest = self._window * CHARACTERS_PER_TOKEN // SHARE // among
+        return output if len(output) <= longest else f"{output[:longest]}{CUT}"
 
     def _go_on(self) -> Outputs:
         """Ask for the next response when every call of a finished one has returned, unless it was interrupted."""
-        finished = [key for key, calls in self._calls.items() if calls.done and not calls.running]
+        finished = {key: calls for key, calls in self._calls.items() if calls.done and not calls.running}
         for key in finished:
             del self._calls[key]
-        if any(key not in self._hushed for key in finished):
+        if any(calls.matters and key not in self._hushed for key, calls in finished.items()):
             yield from self._ask()
 
     def _ask(self) -> Outputs:
-        """Ask for a response, now or when the one that is open is done."""
-        self._owed = self._active is not None
+        """Ask for a response, now or when what is being said is done."""
+        self._owed = self._active is not None or self._aside.response is not None
         if not self._owed:
             self._active = ""
-            yield wire.ResponseCreate()
+            self._patience.told = self._patience.lost
+            yield wire.ResponseCreate(response=ResponseParams(tool_choice="none") if self._patience.lost else UNSET)
 
     def _interrupt(self, *, cancel: bool) -> Outputs:
         """Fall silent, and tell the server what was heard."""
@@ -417,6 +526,8 @@ class ClientSession:
             self._hushed.append(active)
             if cancel:
                 yield wire.ResponseCancel(response_id=self._active or UNSET)
+        if self._aside.response is not None:
+            yield from self._end_aside()
         playing, self._playing = self._playing, {}
         if playing:
             yield Hush()
@@ -429,8 +540,17 @@ class ClientSession:
         if running := tuple(call_id for calls in self._calls.values() for call_id in sorted(calls.running)):
             yield Stop(running)
 
+    def _end_aside(self) -> Outputs:
+        """Let nothing more come of the words between two answers."""
+        response, self._aside.response = self._aside.response, None
+        self._hushed.append(response or self._aside.asked)
+        if response:
+            yield wire.ResponseCancel(response_id=response)
+
     def _cut(self, item_id: str, heard_ms: int) -> Outputs:
         self._hushed.append(item_id)
+        if item_id in self._aside.items:
+            return
         yield wire.ConversationItemTruncate(item_id=item_id, content_index=0, audio_end_ms=heard_ms)
 
     # The server ------------------------------------------------------------------------------------------------------
@@ -440,17 +560,25 @@ class ClientSession:
             case wire.SessionCreated():
                 yield wire.SessionUpdate(session=self._wanted)
             case wire.SessionUpdated():
+                self._learn(event.session.vivavoce)
                 yield from self._begin()
                 detection = event.session.audio.input.turn_detection
                 self._interruptible = not isinstance(detection, TurnDetection) or detection.interrupt_response
             case wire.SpeechStarted():
                 self._speech_open = True
+                self._patience = _Patience()
                 if self._interruptible:
                     yield from self._interrupt(cancel=False)
             case wire.SpeechStopped() | wire.InputAudioBufferCommitted() | wire.InputAudioBufferCleared():
                 self._speech_open = self._held_bytes is not None
+            case wire.ResponseCreated() if self._is_aside(event):
+                yield from self._aside_created(event)
             case wire.ResponseCreated():
                 self._response_created(event)
+            case wire.ResponseDone() if event.response.id == self._aside.response:
+                self._aside.response = None
+                self._rest()
+                yield from self._pay()
             case wire.ResponseDone():
                 yield from self._response_done(event)
             case wire.OutputAudioDelta():
@@ -478,6 +606,13 @@ class ClientSession:
         for typed in early:
             yield from self._typed(typed)
 
+    def _learn(self, told: Extensions | UnsetType) -> None:
+        """Take what only our own server tells."""
+        if isinstance(told, Extensions):
+            self._window = told.context_tokens
+            if self._aside.spoken_by == "model":
+                self._aside.spoken_by = "server"
+
     def _told(self, event: wire.AnyServerEvent) -> Outputs:
         match event:
             case wire.OutputAudioTranscriptDelta() | wire.OutputTextDelta():
@@ -492,6 +627,18 @@ class ClientSession:
             case _:
                 pass
 
+    def _is_aside(self, event: wire.ResponseCreated) -> bool:
+        metadata = event.response.metadata
+        return ASIDE in metadata if metadata else self._aside.response == "" and self._active is None
+
+    def _aside_created(self, event: wire.ResponseCreated) -> Outputs:
+        self._aside.responses.append(event.response.id)
+        if self._aside.response == "":
+            self._aside.response = event.response.id
+        else:
+            self._hushed.append(event.response.id)
+            yield wire.ResponseCancel(response_id=event.response.id)
+
     def _response_created(self, event: wire.ResponseCreated) -> None:
         if self._active == "" and self._asked in self._hushed:
             self._hushed.append(event.response.id)
@@ -503,6 +650,8 @@ class ClientSession:
         return event.response_id in self._hushed or item_id in self._hushed
 
     def _sound(self, event: wire.OutputAudioDelta) -> Outputs:
+        if event.response_id in self._aside.responses and event.item_id not in self._aside.items:
+            self._aside.items.append(event.item_id)
         if not self._late(event):
             self._playing.setdefault(event.item_id, 0)
             self._all_played = False
@@ -536,8 +685,19 @@ class ClientSession:
         if self._late(event) or not isinstance(item, FunctionCall) or item.status == "incomplete":
             return
         if isinstance(item.call_id, str):
-            self._calls.setdefault(event.response_id, _Calls()).running.add(item.call_id)
-            yield Run(item.call_id, item.name, item.arguments)
+            yield from self._take(item, item.call_id, event.response_id)
+
+    def _take(self, call: FunctionCall, call_id: str, response_id: str) -> Outputs:
+        """Run a call, unless the model does nothing but call."""
+        first = response_id not in self._calls
+        calls = self._calls.setdefault(response_id, _Calls())
+        calls.made += 1
+        if self._patience.takes(call, first=first):
+            calls.running.add(call_id)
+            yield Run(call_id, call.name, call.arguments)
+            return
+        calls.matters = calls.matters or not self._patience.told
+        yield self._output(call_id, NOT_RUN)
 
     def _response_done(self, event: wire.ResponseDone) -> Outputs:
         response = event.response
@@ -550,6 +710,10 @@ class ClientSession:
         if calls := self._calls.get(response.id):
             calls.done = True
             yield from self._go_on()
+        yield from self._pay()
+
+    def _pay(self) -> Outputs:
+        """Ask for the response that is owed, if the moment has come."""
         if self._owed and self._active is None:
             yield from self._ask()
 
@@ -559,6 +723,10 @@ class ClientSession:
             yield wire.SessionUpdate(session=self._wanted)
             return
         code, event_id = event.error.code, event.error.event_id
+        if self._aside.response == "" and (event_id == self._aside.asked or not isinstance(event_id, str)):
+            self._aside.response, self._aside.spoken_by = None, "nobody"
+            yield from self._pay()
+            return
         refused = event_id == self._asked or (self._active == "" and not isinstance(event_id, str))
         if refused and self._active == "":
             self._active = None
@@ -573,6 +741,14 @@ def _sources(item: Item) -> tuple[Source, ...]:
     parts = item.content if isinstance(item, Message) else ()
     cited = [part.annotations or () for part in parts if isinstance(part, OutputText | OutputAudio)]
     return tuple(dict.fromkeys(annotation.source for each in cited for annotation in each))
+
+
+def _normal(arguments: str) -> str:
+    """Return arguments in one spelling."""
+    try:
+        return msgspec.json.encode(msgspec.json.decode(arguments), order="sorted").decode()
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return arguments
 
 
 def _merged(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,17 @@ if TYPE_CHECKING:
 Thought: TypeAlias = Text | Call | Usage | BackendError
 
 
+class Reciter:
+    """A language model that says what it was given (port `LanguageModel`)."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    async def generate(self, prompt: Prompt) -> AsyncGenerator[Text | Call | Usage, None]:  # noqa: ARG002
+        """Yield the text."""
+        yield Text(self._text)
+
+
 class Thinking:
     """What the model makes of a prompt; nobody hears of it unless somebody asks for its thoughts."""
 
