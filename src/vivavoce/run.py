@@ -162,23 +162,25 @@ async def converse(
     from vivavoce.agent.console import console_for
     from vivavoce.agent.steering import attend
 
-    definitions = [msgspec.to_builtins(definition) for definition in tools.definitions()]
-    session = services.session_settings(settings, service, definitions, spoken=sound.speaker is not None)
     with console_for(
         sound.microphone_name, sound.speaker_name, print_json=options.print_json, text=options.text
     ) as console:
-        agent = Agent(
-            link,
-            session,
-            mint=Ids(secrets.token_hex(4)),
-            view=console,
-            tools=tools,
-            microphone=sound.microphone,
-            speaker=sound.speaker,
-            greeting=_greeting(settings, options),
-            in_step=sound.in_step,
-        )
+        greeting = _greeting(settings, options)
+        agent = Agent(link, view=console, greeting=greeting, **agent_parts(settings, service, tools, sound))
         await attend(agent, console)
+
+
+def agent_parts(settings: Settings, service: Service, tools: Toolbox, sound: Sound) -> dict[str, Any]:
+    """Return what an agent is made of, whatever it is looked at with."""
+    definitions = [msgspec.to_builtins(definition) for definition in tools.definitions()]
+    return {
+        "session": services.session_settings(settings, service, definitions, spoken=sound.speaker is not None),
+        "mint": Ids(secrets.token_hex(4)),
+        "tools": tools,
+        "microphone": sound.microphone,
+        "speaker": sound.speaker,
+        "in_step": sound.in_step,
+    }
 
 
 def _greeting(settings: Settings, options: TalkOptions) -> str | None:
