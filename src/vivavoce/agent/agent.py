@@ -14,6 +14,7 @@ from anyio import CancelScope, create_task_group
 
 from vivavoce.agent.ears import Ears
 from vivavoce.agent.hands import Hands
+from vivavoce.agent.laps import Laps
 from vivavoce.agent.mouth import Mouth
 from vivavoce.ports import LinkClosed
 from vivavoce.realtime.client import (
@@ -41,9 +42,11 @@ from vivavoce.realtime.events import (
     AnyServerEvent,
     ClientEvent,
     InputAudioBufferAppend,
+    SessionUpdated,
     SpeechStarted,
     Unknown,
 )
+from vivavoce.realtime.values import Extensions, Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -152,6 +155,7 @@ class Agent:
         self.voices = voices
         self.voice: str | None = session.get("audio", {}).get("output", {}).get("voice")
         """The one that was asked for; None for the server's choice."""
+        self._laps = _laps(session)
         self._detection = session.get("audio", {}).get("input", {}).get("turn_detection")
         self._client = ClientSession(session, mint=mint, greeting=greeting)
         self._link = link
@@ -301,6 +305,8 @@ class Agent:
                 assert_never(effect)
 
     def _tell_watchers(self, what: Input | Output) -> None:
+        if report := self._laps.watch(anyio.current_time(), what):
+            self._view.report(report)
         for watch in self._watchers:
             watch(what)
 
@@ -368,9 +374,18 @@ class Agent:
                 self._view.warn(Warn(wrong.code or "invalid_event", wrong.message))
                 continue
             self._note_heard()
-            if self._mouth.replaying and isinstance(event, SpeechStarted):
-                self._mouth.hush()
+            self._look_at(event)
             self.step(event)
+
+    def _look_at(self, event: AnyServerEvent | Unknown) -> None:
+        """Take from an event what is no business of the session."""
+        match event:
+            case SpeechStarted() if self._mouth.replaying:
+                self._mouth.hush()
+            case SessionUpdated(session=Session(vivavoce=Extensions(voices=voices))) if voices:
+                self.voices = voices
+            case _:
+                pass
 
     async def _send(self) -> None:
         while True:
@@ -386,6 +401,12 @@ class Agent:
             self._dropped += 1
         self._outbox.append(event)
         self._posted.set()
+
+
+def _laps(session: dict[str, Any]) -> Laps:
+    hears = session.get("audio", {}).get("input", {})
+    detection, rate = hears.get("turn_detection") or {}, hears.get("format", {}).get("rate", 24_000)
+    return Laps(silence_ms=detection.get("silence_duration_ms", 0), bytes_per_ms=rate * 2 / 1000)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
