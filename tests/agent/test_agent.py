@@ -41,7 +41,7 @@ class Line:
     sample_rate = RATE
 
     def __init__(self):
-        self._told = deque()
+        self._told: deque[Any] = deque()
 
     def hear(self, samples):
         self._told.extend(samples[start : start + 480] for start in range(0, len(samples), 480))
@@ -109,7 +109,8 @@ async def scene(*answers, **agent):
         ScriptedLanguageModel(answers or ["A fish."]),
         ScriptedTextToSpeech(),
     )
-    line, speaker, view, seen = Line(), Slow(), Onlooker(), []
+    line, speaker, view = Line(), Slow(), Onlooker()
+    seen: list[Any] = []
     settings = services.session_settings(Settings(), services.Service("", session={"vivavoce": {}}), [])
     hub = Hub(engines)
     await hub.warm_up()
