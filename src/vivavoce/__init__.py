@@ -18,18 +18,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vivavoce.agent.agent import Agent
     from vivavoce.agent.connection import connect
+    from vivavoce.agent.conversation import Conversation
     from vivavoce.agent.tools import Toolbox, tool
-    from vivavoce.api import embedded, serve, talk
+    from vivavoce.api import converse, embedded, serve, talk
     from vivavoce.compose import in_process
     from vivavoce.config import Settings
     from vivavoce.errors import VivavoceError
 
 __all__ = [
     "Agent",
+    "Conversation",
     "Settings",
     "Toolbox",
     "VivavoceError",
     "connect",
+    "converse",
     "embedded",
     "in_process",
     "serve",
@@ -39,10 +42,12 @@ __all__ = [
 
 _HOMES = {
     "Agent": "vivavoce.agent.agent",
+    "Conversation": "vivavoce.agent.conversation",
     "Settings": "vivavoce.config",
     "Toolbox": "vivavoce.agent.tools",
     "VivavoceError": "vivavoce.errors",
     "connect": "vivavoce.agent.connection",
+    "converse": "vivavoce.api",
     "embedded": "vivavoce.api",
     "in_process": "vivavoce.compose",
     "serve": "vivavoce.api",

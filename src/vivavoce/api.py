@@ -1,19 +1,25 @@
-"""What programs call: talk, serve, and a server embedded in a program."""
+"""What programs call: talk, converse, serve, and a server embedded in a program."""
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from vivavoce import compose, run
+from vivavoce.agent import services
+from vivavoce.aio import beside
 from vivavoce.config import load
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
 
-    from vivavoce.ports import Tool
+    from vivavoce.agent.conversation import Conversation
+    from vivavoce.agent.services import Service
+    from vivavoce.config import Settings
+    from vivavoce.ports import Microphone, Speaker, Tool
     from vivavoce.server.hub import Hub
 
 
@@ -42,6 +48,60 @@ def talk(
     options = run.TalkOptions(text=text, input_file=input_file, output_file=output_file, fast=fast, tools=tuple(tools))
     with suppress(KeyboardInterrupt):
         anyio.run(run.talk, load(settings), options)
+
+
+@asynccontextmanager
+async def converse(
+    *,
+    tools: Sequence[Tool | Callable[..., Any]] = (),
+    text: bool = False,
+    microphone: Microphone | None = None,
+    speaker: Speaker | None = None,
+    **settings: Any,
+) -> AsyncIterator[Conversation]:
+    """Hold a conversation inside a program, without a terminal: it is open within the block, and ends with it.
+
+        async with vivavoce.converse(tools=[in_stock]) as conversation:
+            async for event in conversation: ...
+
+    Args:
+        tools: what the model may call: `@tool` functions, or plain typed ones.
+        text: in writing, without devices.
+        microphone: any object with the methods of the port, at any rate; it is yours to open and close.
+        speaker: likewise. With neither of the two, the sound devices of the machine; with one alone, no other.
+        **settings: fields of `Settings`.
+
+    Raises:
+        ConfigError: a setting is wrong, or a key is missing.
+        DeviceError: a sound device cannot be opened, or has gone.
+        LinkClosed: the server cannot be reached, or has gone.
+        VivavoceError: what all of them are; the message names the remedy.
+    """
+    from vivavoce.agent.conversation import Conversation
+
+    chosen = load(settings)
+    service, box = services.find(chosen), run.toolbox(tools)
+    async with AsyncExitStack() as stack:
+        sound = await stack.enter_async_context(_sound(chosen, service, microphone, speaker, text=text))
+        link = await stack.enter_async_context(compose.open_link(chosen, service, nullcontext))
+        greeting = run.greeting(chosen, run.TalkOptions(text=text))
+        conversation = Conversation(link, greeting=greeting, **run.agent_parts(chosen, service, box, sound))
+        await stack.enter_async_context(beside(conversation.run))
+        await conversation.opened()
+        yield conversation
+
+
+def _sound(
+    settings: Settings, service: Service, microphone: Microphone | None, speaker: Speaker | None, *, text: bool
+) -> AbstractAsyncContextManager[run.Sound]:
+    """Return the devices of the program, where it has any, else those of the machine."""
+    from vivavoce.agent.rates import microphone_at, speaker_at
+
+    if microphone is None and speaker is None:
+        return run.open_sound(settings, run.TalkOptions(text=text), service)
+    heard = None if microphone is None else microphone_at(services.IN_RATE, microphone)
+    spoken = None if speaker is None else speaker_at(service.out_rate, speaker)
+    return nullcontext(run.Sound(heard, spoken))
 
 
 def serve(**settings: Any) -> None:

@@ -165,8 +165,8 @@ async def converse(
     with console_for(
         sound.microphone_name, sound.speaker_name, print_json=options.print_json, text=options.text
     ) as console:
-        greeting = _greeting(settings, options)
-        agent = Agent(link, view=console, greeting=greeting, **agent_parts(settings, service, tools, sound))
+        parts = agent_parts(settings, service, tools, sound)
+        agent = Agent(link, view=console, greeting=greeting(settings, options), **parts)
         await attend(agent, console)
 
 
@@ -183,7 +183,7 @@ def agent_parts(settings: Settings, service: Service, tools: Toolbox, sound: Sou
     }
 
 
-def _greeting(settings: Settings, options: TalkOptions) -> str | None:
+def greeting(settings: Settings, options: TalkOptions) -> str | None:
     """Return how a conversation at the devices is opened; a recording or a typist begins by itself."""
     if options.text or options.input_file or not settings.greeting:
         return None
