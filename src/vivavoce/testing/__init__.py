@@ -1,0 +1,28 @@
+"""What tests of agents, servers and engines stand on: talks with an agent, scripted engines, contracts of the ports."""
+
+from __future__ import annotations
+
+from vivavoce.testing.contracts import llm_contract, stt_contract, tts_contract, vad_contract
+from vivavoce.testing.engines import (
+    Reply,
+    ScriptedLanguageModel,
+    ScriptedSpeechToText,
+    ScriptedTextToSpeech,
+    ScriptedVad,
+    call,
+    tone,
+)
+
+__all__ = [
+    "Reply",
+    "ScriptedLanguageModel",
+    "ScriptedSpeechToText",
+    "ScriptedTextToSpeech",
+    "ScriptedVad",
+    "call",
+    "llm_contract",
+    "stt_contract",
+    "tone",
+    "tts_contract",
+    "vad_contract",
+]
