@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.abc
 import os
+import subprocess
 import sys
 import threading
 from contextlib import aclosing
@@ -238,8 +239,34 @@ def onset(blocks: list[tuple[float, Samples]], rate: int) -> float:
     return next(when + np.argmax(loud) / rate for when, block in blocks if (loud := np.abs(block) > 0.1).any())
 
 
+async def test_an_answer_is_held_back_until_it_is_complete_or_has_waited(pulse: Pulse) -> None:
+    async with SoundSpeaker("cable", sample_rate=RATE) as speaker:
+        for item, complete in (("short", True), ("unknown", False)):
+            await speaker.play(item, tone(0.03))
+            if complete:
+                speaker.finish(item)
+            await until_idle(speaker)
+            assert speaker.heard() == (item, 30)
+            assert speaker.held_back_ms == (0 if complete else pytest.approx(40, abs=0.1))
+
+
+@pytest.mark.parametrize("rate", [RATE, 400_000])
+async def test_a_short_piece_is_not_cut_off_by_what_polls(pulse: Pulse, rate: int) -> None:
+    """The resampler holds something back; asking what was heard must not tear it out while more is to come."""
+    async with SoundSpeaker("cable", sample_rate=rate) as speaker:
+        await speaker.play("item", tone(0.03, rate))
+        assert speaker.heard() is None
+        assert not speaker.idle()
+        await speaker.play("item", tone(0.03, rate))
+        speaker.finish("item")
+        await until_idle(speaker)
+        assert speaker.heard() == ("item", 60)
+
+
 @pytest.mark.parametrize("how", ["unplug", "kill"])
-async def test_a_device_that_vanishes_while_talking_is_reported(doomed: Pulse, how: str) -> None:
+async def test_a_device_that_vanishes_while_talking_is_reported(
+    doomed: Pulse, how: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     async def listen(microphone: SoundMicrophone) -> None:
         async with aclosing(microphone.frames()) as frames:
             async for _ in frames:
@@ -260,6 +287,7 @@ async def test_a_device_that_vanishes_while_talking_is_reported(doomed: Pulse, h
             with pytest.raises(DeviceError, match=r"The microphone 'cable end' is gone: connect it again"):
                 await listen(microphone)
         assert speaker.idle()
+    assert capfd.readouterr().err == ""
 
 
 async def test_a_driver_that_never_returns_holds_nobody_up(pulse: Pulse, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,8 +315,8 @@ async def test_a_driver_that_never_returns_holds_nobody_up(pulse: Pulse, monkeyp
 
 
 def test_what_native_libraries_write_does_not_reach_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
-    with devices.quiet_stderr():
-        with devices.quiet_stderr():
+    with devices.quiet_stderr:
+        with devices.quiet_stderr:
             os.write(2, b"ALSA lib")
         os.write(2, b"PortAudio")
     os.write(2, b"ours")
@@ -361,3 +389,13 @@ async def test_a_rate_that_no_device_takes_and_no_daemon(doomed: Pulse) -> None:
     with pytest.raises(DeviceError, match=r"The loudspeaker 'cable' cannot be opened \(.*\): close the program"):
         async with SoundSpeaker("cable"):
             pass
+
+
+def test_without_a_usable_configuration_of_alsa_the_remedy_is_named() -> None:
+    """In a process of its own, which ALSA would abort."""
+    code = "from vivavoce.agent import devices; devices.list_devices()"
+    environment = os.environ | {"ALSA_CONFIG_PATH": "/nonexistent"}
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].endswith("sudo apt-get install --reinstall libasound2-data")
+    assert "ALSA lib" not in ended.stderr

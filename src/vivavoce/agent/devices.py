@@ -7,6 +7,7 @@ import ctypes
 import ctypes.util
 import functools
 import os
+import platform
 import socket
 import threading
 import time
@@ -24,7 +25,7 @@ from vivavoce.ports import DeviceError
 from vivavoce.speech.pcm import Resampler, level_db
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator, Callable, Iterator
     from types import TracebackType
     from typing import Self
 
@@ -114,10 +115,11 @@ def refresh_devices() -> None:
     """Look for devices again; only while no stream is open.
 
     Raises:
-        DeviceError: PortAudio is not installed.
+        DeviceError: PortAudio is not installed, or ALSA has lost its configuration.
     """
     portaudio = _portaudio()
     with _alone():
+        _check_alsa()
         portaudio._terminate()  # noqa: SLF001 - PortAudio has no other way
         portaudio._initialize()  # noqa: SLF001
 
@@ -162,52 +164,107 @@ def _default_index(portaudio: Any, direction: Direction) -> int | None:
 
 @functools.cache
 def _portaudio() -> Any:
+    _check_alsa()
     try:
         import sounddevice
     except OSError as missing:
         raise DeviceError(
             "The PortAudio library, which reaches sound devices, is missing: sudo apt-get install libportaudio2"
         ) from missing
-    _silence_alsa()
     return sounddevice
 
 
-def _silence_alsa() -> None:
-    """Keep ALSA from writing on the user's terminal whenever a buffer runs dry."""
+def _check_alsa() -> None:
+    """Keep ALSA from writing on the user's terminal, and from ending the process where it is not configured.
+
+    Raises:
+        DeviceError: it would abort as soon as PortAudio asks it for devices.
+    """
     name = ctypes.util.find_library("asound")
     if name is None:
         return
+    alsa = ctypes.CDLL(name)
     # ALSA calls this from the audio thread: a C function without arguments needs neither the interpreter nor a lock.
-    ignore = ctypes.cast(ctypes.CDLL(None).getpid, ctypes.c_void_p)
-    ctypes.CDLL(name).snd_lib_error_set_handler(ignore)
+    alsa.snd_lib_error_set_handler(ctypes.cast(ctypes.CDLL(None).getpid, ctypes.c_void_p))
+    alsa.snd_config_update()
+    found, top = ctypes.c_void_p(), ctypes.c_void_p.in_dll(alsa, "snd_config")
+    if top.value is None or alsa.snd_config_search(top, b"pcm", ctypes.byref(found)) < 0:
+        raise DeviceError(
+            "ALSA, the sound system, finds no configuration that describes a device: unset ALSA_CONFIG_PATH, or "
+            "sudo apt-get install --reinstall libasound2-data"
+        )
 
 
-class _Stderr:
-    """How many want file descriptor 2 to be quiet, and where it led before."""
+class _Quiet:
+    """Silences something from the first who enters to the last who leaves, across threads."""
 
-    lock = threading.Lock()
-    users = 0
-    saved = -1
+    def __init__(self, silence: Callable[[], Callable[[], None]]) -> None:
+        """Get ready.
+
+        Args:
+            silence: does it, and returns what undoes it.
+        """
+        self._silence = silence
+        self._lock = threading.Lock()
+        self._users = 0
+        self._undo: Callable[[], None]
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._users:
+                self._undo = self._silence()
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                self._undo()
 
 
-@contextlib.contextmanager
-def quiet_stderr() -> Iterator[None]:
-    """Send what native libraries write to file descriptor 2 nowhere; nests, also across threads."""
-    with _Stderr.lock:
-        if not _Stderr.users:
-            _Stderr.saved = os.dup(2)
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, 2)
-            os.close(nowhere)
-        _Stderr.users += 1
-    try:
-        yield
-    finally:
-        with _Stderr.lock:
-            _Stderr.users -= 1
-            if not _Stderr.users:
-                os.dup2(_Stderr.saved, 2)
-                os.close(_Stderr.saved)
+def _redirect_stderr() -> Callable[[], None]:
+    """Lead file descriptor 2 nowhere."""
+    saved = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+
+    def undo() -> None:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+    return undo
+
+
+def _replace_stdio() -> Callable[[], None]:
+    """Have C libraries write elsewhere than to `stderr`, of which Python and file descriptor 2 know nothing.
+
+    Only GNU's library lets one assign to it.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return lambda: None
+    stderr = ctypes.c_void_p.in_dll(ctypes.CDLL(None), "stderr")
+    saved, stderr.value = stderr.value, _nowhere()
+
+    def undo() -> None:
+        stderr.value = saved
+
+    return undo
+
+
+@functools.cache
+def _nowhere() -> int:
+    """Return a C stream that swallows everything; never closed, since a library may still hold it."""
+    fopen = ctypes.CDLL(None).fopen
+    fopen.restype = ctypes.c_void_p
+    return int(fopen(os.devnull.encode(), b"w"))
+
+
+quiet_stderr = _Quiet(_redirect_stderr)
+"""Sends what anyone writes to file descriptor 2 nowhere: for calls that are short."""
+
+_quiet_libraries = _Quiet(_replace_stdio)
+"""Silences C libraries only: PortAudio's own thread complains whenever a device dies, long after any call."""
 
 
 @contextlib.contextmanager
@@ -216,7 +273,7 @@ def _alone() -> Iterator[None]:
     if not _portaudio_lock.acquire(timeout=2 * CLOSING_S):
         raise DeviceError("The sound system does not respond: end this program and start it again.")
     try:
-        with quiet_stderr():
+        with quiet_stderr:
             yield
     finally:
         _portaudio_lock.release()
@@ -258,6 +315,7 @@ class _SoundDevice:
         self._stream: Any = None
         self._beats = 0
         self._beat_at = 0.0
+        self._beat_time = 0.0
 
     @property
     def name(self) -> str:
@@ -271,13 +329,17 @@ class _SoundDevice:
 
     async def __aenter__(self) -> Self:
         self._beats, self._beat_at = 0, time.monotonic()
-        self._stream = await to_thread.run_sync(self._open)
+        with contextlib.ExitStack() as quiet:
+            quiet.enter_context(_quiet_libraries)
+            self._stream = await to_thread.run_sync(self._open)
+            self._quiet = quiet.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await _close(self._stream)
+        with self._quiet:
+            await _close(self._stream)
 
     def _open(self) -> Any:
         portaudio = _portaudio()
@@ -330,9 +392,10 @@ class _SoundDevice:
         for tap in self.taps:
             tap(time, samples)
 
-    def _beat(self) -> None:
+    def _beat(self, when: Any) -> None:
         self._beats += 1
         self._beat_at = time.monotonic()
+        self._beat_time = float(when.currentTime)
 
     def _alive(self) -> bool:
         """Tell whether the driver still runs and has called back lately."""
@@ -440,7 +503,7 @@ class SoundMicrophone(_SoundDevice):
 
     def _capture(self, block: Samples, _frames: int, when: Any, status: Any) -> None:
         """Run in the audio thread; the full queue, a deque of bounded length, drops its oldest block by itself."""
-        self._beat()
+        self._beat(when)
         self.overflows += bool(status.input_overflow)
         self.dropped += len(self._queue) == self._queue.maxlen
         self._last = to_mono(block)
@@ -490,6 +553,11 @@ class SoundSpeaker(_SoundDevice):
         """How often an item ran dry before its sound had all come."""
         return self._playout.underruns
 
+    @property
+    def held_back_ms(self) -> float:
+        """The latency that the prebuffer added to what is being heard, or was last."""
+        return self._playout.held_back * 1000 / self.device_rate
+
     async def play(self, item_id: str, samples: Samples) -> None:
         """Queue sound; waits while more than `queue_s` seconds are queued.
 
@@ -507,6 +575,12 @@ class SoundSpeaker(_SoundDevice):
         self._put(self._resampler.feed(sound))
         self._pending = self.sample_rate != self.device_rate
         await lowlevel.checkpoint()
+
+    def finish(self, item_id: str) -> None:
+        """Say that the item's sound is complete, so that nothing of it is held back any more."""
+        if item_id == self._item_id:
+            self._flush()
+            self._playout.finish(item_id)
 
     def hush(self) -> None:
         """Fade out within 5 ms and forget what is queued."""
@@ -535,11 +609,8 @@ class SoundSpeaker(_SoundDevice):
         return last is None or bool(last.time + last.length / self.device_rate <= self._now())
 
     def _now(self) -> float:
-        """Return the time by the stream's clock; a stream that has ended has played everything."""
-        try:
-            return float(self._stream.time)
-        except _portaudio().PortAudioError:
-            return float("inf")
+        """Return the time by the stream's clock; for a device that has gone, of the last sign of life."""
+        return float(self._stream.time) if self._alive() else self._beat_time
 
     async def _ensure_alive(self) -> None:
         if self._alive():
@@ -557,7 +628,7 @@ class SoundSpeaker(_SoundDevice):
 
     def _flush_before_dry(self) -> None:
         """Push out what the resampler holds back, since nothing seems to follow."""
-        if self._playout.queued < 2 * FRAME_S * self.device_rate:
+        if not self._playout.waiting and self._playout.queued < 2 * FRAME_S * self.device_rate:
             self._flush()
 
     def _flush(self) -> None:
@@ -575,7 +646,7 @@ class SoundSpeaker(_SoundDevice):
 
     def _render(self, out: Samples, frames: int, when: Any, status: Any) -> None:
         """Run in the audio thread, for at most a second of sound at once."""
-        self._beat()
+        self._beat(when)
         self.underflows += bool(status.output_underflow)
         block = self._block[:frames]
         runs = self._playout.fill(block)
