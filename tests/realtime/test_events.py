@@ -298,7 +298,7 @@ def test_settings_that_cannot_be_read_count_as_absent():
 
 def test_items_that_cannot_be_read_leave_the_response():
     message = {"type": "message", "role": "assistant", "content": []}
-    output = [{"type": "file_search_call", "queries": []}, message, {"type": "function_call", "name": "x"}]
+    output = [{"type": "file_search_call", "queries": []}, message, {"type": "function_call", "arguments": "{}"}]
     response = {"id": "r", "status": "completed", "output": output, "metadata": {"a": 1}, "max_output_tokens": 9999}
     got = read(type="response.done", response=response).response
     assert (got.id, got.status, got.output) == ("r", "completed", (Message(role="assistant", content=()),))

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import getproxies
 
+from msgspec.structs import replace
+
 from vivavoce.ports import LinkClosed
-from vivavoce.realtime.events import AnyClientEvent, AnyServerEvent, Unknown, decode_server, encode
+from vivavoce.realtime.accent import Accent
+from vivavoce.realtime.events import AnyClientEvent, AnyServerEvent, Error, Unknown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -27,11 +30,16 @@ PING_S: Final = 20.0
 MAX_MESSAGE: Final = 32 * 1024 * 1024
 """Bytes."""
 
+SECRET_HEADERS: Final = ("authorization", "api-key", "x-api-key")
+SHORTEST_SECRET: Final = 8
+"""Characters; what is shorter is the name of a scheme."""
+THE_KEY: Final = "the key that you gave"
+
 _EXAMPLE: Final = "ws://127.0.0.1:8000/v1/realtime"
 _SECURE: Final = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 _REFUSALS: Final = {
-    401: "refused the key; check the key that you gave",
-    403: "forbids it; check the key, and whether it may use this endpoint",
+    401: f"refused the key; check {THE_KEY}",
+    403: f"forbids it; check {THE_KEY}, and whether it may use this endpoint",
     404: "has no such endpoint; a Realtime address ends in /v1/realtime",
     429: "has had too many requests; try again later",
 }
@@ -44,7 +52,7 @@ _ENDINGS: Final = {
     1011: "The server had an internal error; its log says more",
     1012: "The server restarts; connect again in a moment",
     1013: "The server cannot take a session now; try again in a moment",
-    3000: "The server refused the key; check the key that you gave",
+    3000: f"The server refused the key; check {THE_KEY}",
 }
 _SILENT: Final = "The server has not answered for a while; check the network and whether the server still runs"
 
@@ -59,31 +67,53 @@ class ConnectError(LinkClosed):
 class WebSocketLink:
     """The agent's end of a link over a WebSocket (port `Link`)."""
 
-    def __init__(self, connection: ClientConnection) -> None:
+    def __init__(
+        self, connection: ClientConnection, accent: Accent | None = None, wording: Mapping[str, str] | None = None
+    ) -> None:
+        """Take a connection that is open.
+
+        Args:
+            connection: to the server.
+            accent: how the server speaks.
+            wording: what a person is told in place of what, of complaints.
+        """
         self._connection = connection
+        self._accent = accent or Accent()
+        self._wording = wording or {}
 
     async def receive(self) -> AnyServerEvent | Unknown:
         """Return the next event."""
         from websockets.exceptions import ConnectionClosed
 
         try:
-            message = await self._connection.recv(decode=False)
+            received = await self._connection.recv(decode=False)
         except ConnectionClosed as closed:
-            raise _ended(closed) from None
-        return decode_server(message)
+            raise self._gone(closed) from None
+        event = self._accent.read(received)
+        if isinstance(event, Error):
+            message = _worded(event.error.message, self._wording)
+            return replace(event, error=replace(event.error, message=message))
+        return event
 
     async def send(self, event: AnyClientEvent) -> None:
         """Send an event; waits while the server is slow."""
         from websockets.exceptions import ConnectionClosed
 
+        message = self._accent.write(event)
+        if message is None:
+            return
         try:
-            await self._connection.send(encode(event))
+            await self._connection.send(message)
         except ConnectionClosed as closed:
-            raise _ended(closed) from None
+            raise self._gone(closed) from None
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """End the connection."""
         await self._connection.close(code, reason)
+
+    def _gone(self, closed: ConnectionClosed) -> LinkClosed:
+        ended = _ended(closed)
+        return LinkClosed(_worded(str(ended), self._wording), ended.code)
 
 
 @asynccontextmanager
@@ -94,6 +124,8 @@ async def connect(
     headers: Mapping[str, str] | None = None,
     tls: ssl.SSLContext | None = None,
     open_s: float = OPEN_S,
+    accent: Accent | None = None,
+    key_name: str = "",
 ) -> AsyncIterator[WebSocketLink]:
     """Connect to a Realtime server, through the proxy that the environment names unless the server is on this machine.
 
@@ -103,19 +135,31 @@ async def connect(
         headers: sent as well, for servers that want others.
         tls: what to trust instead of the machine's certificate authorities.
         open_s: seconds that the server has to answer.
+        accent: how the server speaks, as far as known.
+        key_name: where the person has put the key, to be named where it is refused.
 
     Raises:
         ConnectError: nobody answers there, or what answers does not let us in.
     """
     address = _address(url)
+    carriers = [value for name, value in (headers or {}).items() if name.lower() in SECRET_HEADERS]
+    secrets = [word for value in (key or "", *carriers) for word in value.split()]
+    wording = {secret: "***" for secret in secrets if len(secret) >= SHORTEST_SECRET}
+    wording |= {THE_KEY: key_name} if key_name else {}
     async with AsyncExitStack() as stack:
         try:
             connection = await stack.enter_async_context(_dial(address, key, headers or {}, tls, open_s))
         except Exception as wrong:
             if message := _trouble(wrong, address, open_s):
-                raise ConnectError(message) from None
+                raise ConnectError(_worded(message, wording)) from None
             raise
-        yield WebSocketLink(connection)
+        yield WebSocketLink(connection, accent, wording)
+
+
+def _worded(complaint: str, wording: Mapping[str, str]) -> str:
+    for theirs, ours in wording.items():
+        complaint = complaint.replace(theirs, ours)
+    return complaint
 
 
 def _address(url: str) -> SplitResult:

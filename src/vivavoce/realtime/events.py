@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from vivavoce.realtime.dialects import error_to_ga, to_ga
+from vivavoce.realtime.dialects import server_to_ga, to_ga
 from vivavoce.realtime.errors import ProtocolError, explain
 from vivavoce.realtime.values import (
     AnySession,
@@ -576,6 +576,10 @@ AnyServerEvent: TypeAlias = (
 _append = msgspec.json.Decoder(InputAudioBufferAppend)
 _server = msgspec.json.Decoder(AnyServerEvent)
 _encoder = msgspec.json.Encoder()
+_EMPTY: Final[dict[str, Any]] = dict.fromkeys(
+    ("id", "item_id", "response_id", "delta", "text", "transcript", "output"), ""
+) | {"output_index": 0, "audio_start_ms": 0, "audio_end_ms": 0, "arguments": "{}", "content": [], "error": {}}
+"""Stands for what some servers leave out."""
 
 
 def encode(event: ClientEvent | ServerEvent) -> str:
@@ -599,16 +603,22 @@ def decode_client(text: str | bytes, read: Callable[[dict[str, Any]], dict[str, 
         return _convert(read(_object(text)))
 
 
-def decode_server(text: str | bytes) -> AnyServerEvent | Unknown:
-    """Read what a server sent; a field that cannot be read counts as absent.
+def decode_server(
+    text: str | bytes, read: Callable[[dict[str, Any]], dict[str, Any]] = server_to_ga
+) -> AnyServerEvent | Unknown:
+    """Read what a server sent; a field that cannot be read counts as absent, and what is absent as empty.
+
+    Args:
+        text: one message.
+        read: makes what the server means out of what it says, where that is not GA.
 
     Raises:
-        ProtocolError: it is not JSON, or an event that we know lacks a field that it must have.
+        ProtocolError: it is not JSON, or an event that we know lacks what makes it one.
     """
     try:
         event: AnyServerEvent = _server.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _readable(_object(text))
+        return _readable(_object(text), read)
     return event
 
 
@@ -637,24 +647,34 @@ def _convert(raw: dict[str, Any]) -> AnyClientEvent:
     return event
 
 
-def _readable(raw: dict[str, Any]) -> AnyServerEvent | Unknown:
-    kind, item, session = raw.get("type"), raw.get("item"), raw.get("session")
+def _readable(said: dict[str, Any], read: Callable[[dict[str, Any]], dict[str, Any]]) -> AnyServerEvent | Unknown:
+    raw = read(said)
+    kind, item = raw.get("type"), raw.get("item")
     if isinstance(kind, str) and kind not in tags(AnyServerEvent):
-        return Unknown(kind, raw)
+        return Unknown(kind, said)
     if isinstance(item, dict) and item.get("type") not in tags(Item):
-        return Unknown(str(kind), raw)
-    if kind == "error":
-        raw = error_to_ga(raw)
-    if isinstance(session, dict):
-        raw = raw | {"session": {"type": "realtime"} | session}
+        return Unknown(str(kind), said)
     while True:
         try:
             event: AnyServerEvent = msgspec.convert(raw, AnyServerEvent)
         except msgspec.ValidationError as wrong:
-            if not _drop(raw, str(wrong).partition("`$")[2].rstrip("`")):
+            complaint, _, where = str(wrong).partition(" - at ")
+            path = where.partition("`$")[2].rstrip("`")
+            if not (_fill(raw, path, complaint) or _drop(raw, path)):
                 raise explain(wrong) from None
         else:
             return event
+
+
+def _fill(raw: Any, path: str, complaint: str) -> bool:
+    """Put in what the decoder misses, and tell whether that could be done."""
+    field = complaint.removeprefix("Object missing required field ").strip("`")
+    if field == complaint or field not in _EMPTY:
+        return False
+    for step in re.findall(r"\w+", path):
+        raw = raw[int(step) if isinstance(raw, list) else step]
+    raw[field] = _EMPTY[field]
+    return True
 
 
 def _drop(raw: Any, path: str) -> bool:

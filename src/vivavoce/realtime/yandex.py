@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 HOSTED: Final = ("web_search", "file_search")
 """Names of functions that the server runs and a client never sees called."""
+OUT_RATE: Final = 44_100
+"""Hz, of the sound of answers where nobody named another rate; the service tells it as null."""
 DELTA_MS: Final = 400
 """Sound in a delta: the reference client keeps 100 deltas and forgets them all when one more comes."""
 LONG_DELTA_MS: Final = 2000
