@@ -63,6 +63,7 @@ def cli(context: click.Context, verbose: bool) -> None:  # noqa: FBT001 - click 
 @click.option("--fast", is_flag=True, help="With --input: as fast as it can, not in real time.")
 @click.option("--input-device", metavar="DEVICE", help="Microphone: index or part of its name.")
 @click.option("--output-device", metavar="DEVICE", help="Speaker: index or part of its name.")
+@click.option("--record", metavar="FOLDER", help="Record sound, transcript and log in a new folder there.")
 @click.option("--tool", "tools", multiple=True, metavar="MODULE:FUNCTION", help="A function that the model may call.")
 @click.option("--print-json", is_flag=True, help="One JSON object a line, for programs.")
 @_engine_options
@@ -84,6 +85,27 @@ def talk(
         text=text, input_file=input_file, output_file=output_file, fast=fast, tools=tools, print_json=print_json
     )
     _run(run_talk, flags, options)
+
+
+@cli.command()
+@click.argument("log", type=click.Path())
+@click.option("--speed", type=click.FloatRange(min=0, min_open=True), default=1.0, help="How much faster [1].")
+@click.option("--no-wait", is_flag=True, help="Show everything at once.")
+@click.option("--sound", is_flag=True, help="Play the recorded sound beside it.")
+@click.option("--print-json", is_flag=True, help="One JSON object a line, for programs.")
+def replay(*, log: str, speed: float, no_wait: bool, sound: bool, print_json: bool) -> None:
+    """Show a conversation again that was recorded with `talk --record`: LOG is its folder or session.jsonl."""
+    import functools
+    from pathlib import Path
+
+    import anyio
+
+    from vivavoce.agent.replay import replay as show
+
+    if sound and (no_wait or speed != 1.0):
+        raise click.UsageError("Sound is played at its own speed: leave out --sound, or --speed and --no-wait.")
+    pace = float("inf") if no_wait else speed
+    _try(lambda: anyio.run(functools.partial(show, Path(log), speed=pace, sound=sound, print_json=print_json)))
 
 
 @cli.command()

@@ -54,6 +54,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Index or part of the name."""
     output_device: str | None = None
     """Index or part of the name."""
+    record: str | None = None
+    """Folder in which each conversation is recorded in a folder of its own."""
 
     profile: Literal["quality", "fast"] = "quality"
     """Which embedded language model: the better or the faster one."""
@@ -71,6 +73,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Probability of speech from which a frame counts as speech."""
     silence_ms: Annotated[int, Meta(ge=0, le=10_000)] = 400
     """Silence that ends a turn."""
+    speculate: bool = True
+    """Begin the answer at the first pause, while the silence lasts that ends the turn."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080

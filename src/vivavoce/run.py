@@ -24,10 +24,12 @@ from vivavoce.realtime.server import Ids
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
+    from vivavoce.agent.agent import View
     from vivavoce.agent.services import Service
     from vivavoce.compose import ClientLink
     from vivavoce.config import Settings
     from vivavoce.ports import Microphone, Speaker, Tool
+    from vivavoce.realtime.client import Input, Output
 
 ANSWER_FILE = "vivavoce-answer.wav"
 LEAD_S = 20.0
@@ -165,9 +167,40 @@ async def converse(
     with console_for(
         sound.microphone_name, sound.speaker_name, print_json=options.print_json, text=options.text
     ) as console:
+        opening = greeting(settings, options)
         parts = agent_parts(settings, service, tools, sound)
-        agent = Agent(link, view=console, greeting=greeting(settings, options), **parts)
-        await attend(agent, console)
+        with record(settings, service, sound, console, session=parts["session"], greeting=opening) as watchers:
+            agent = Agent(link, view=console, greeting=opening, watchers=watchers, **parts)
+            await attend(agent, console)
+
+
+@contextmanager
+def record(
+    settings: Settings, service: Service, sound: Sound, view: View, **about: Any
+) -> Iterator[Sequence[Callable[[Input | Output], None]]]:
+    """Record the conversation if the settings ask for it: yield who must watch the session.
+
+    Raises:
+        RecordError: the recording cannot begin.
+    """
+    if settings.record is None:
+        yield ()
+        return
+    from vivavoce.agent.masking import Mask
+    from vivavoce.agent.recorder import Recorder
+    from vivavoce.realtime.client import Warn
+
+    keys = [value.split()[-1] for value in service.headers.values() if value.strip()]
+    recorder = Recorder(
+        Path(settings.record).expanduser(),
+        {"settings": msgspec.to_builtins(settings), **about},
+        mask=Mask.of_environment(os.environ, keys),
+        complain=lambda trouble: view.warn(Warn("recording_stopped", trouble)),
+        in_step=sound.in_step,
+    )
+    recorder.listen(sound.microphone, sound.speaker)
+    with recorder:
+        yield (recorder.watch,)
 
 
 def agent_parts(settings: Settings, service: Service, tools: Toolbox, sound: Sound) -> dict[str, Any]:

@@ -58,13 +58,16 @@ class StereoFile:
             start, samples = start + len(piece), samples[len(piece) :]
         self._reached[track] = max(self._reached[track], start)
 
-    def save(self) -> None:
+    def save(self, settled: int = 0) -> None:
         """Write what both tracks have reached, and bring the header up to date.
+
+        Args:
+            settled: before this position nothing more will be put, even where a track has not reached it.
 
         Raises:
             OSError: the disk is full.
         """
-        self._write_until(min(self._reached))
+        self._write_until(max(min(self._reached), min(settled, max(self._reached))))
         self._write_header()
 
     def close(self) -> None:
@@ -81,19 +84,23 @@ class StereoFile:
 
     def _write_until(self, position: int) -> None:
         while (ready := min(position - self.frames, len(self._window))) > 0:
-            _write(self._file.fileno(), self._window[:ready].tobytes())
+            write_all(self._file.fileno(), self._window[:ready].tobytes())
             self._window[:-ready] = self._window[ready:]
             self._window[-ready:] = 0
             self.frames += ready
 
     def _write_header(self) -> None:
         self._file.seek(0)
-        _write(self._file.fileno(), header(self.sample_rate, self.frames))
+        write_all(self._file.fileno(), header(self.sample_rate, self.frames))
         self._file.seek(0, os.SEEK_END)
 
 
-def _write(file: int, data: bytes) -> None:
-    """Write all of it; a full disk may take a part first."""
+def write_all(file: int, data: bytes) -> None:
+    """Write to a file descriptor; a disk that gets full may take a part first.
+
+    Raises:
+        OSError: the disk is full.
+    """
     left = memoryview(data)
     while left:
         left = left[os.write(file, left) :]

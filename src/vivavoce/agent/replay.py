@@ -1,0 +1,248 @@
+"""Shows a session log again, with its timing; or runs it again, which makes a test of a bug report."""
+
+from __future__ import annotations
+
+import math
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import msgspec
+import numpy as np
+from anyio import create_task_group, lowlevel
+
+from vivavoce.agent import sessionlog
+from vivavoce.agent.masking import Mask
+from vivavoce.agent.minutes import succeeded
+from vivavoce.agent.recorder import RATE, SOUND
+from vivavoce.agent.sessionlog import LogError, SessionLog, read_effect
+from vivavoce.agent.tools import ToolResult
+from vivavoce.realtime.client import Captured, Cite, ClientSession, Report, Returned, Run, Show, Typed, Warn
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from vivavoce.agent.agent import View
+    from vivavoce.agent.sessionlog import Step
+    from vivavoce.ports import Samples
+    from vivavoce.realtime.answer import Mint
+    from vivavoce.realtime.client import AnyEffect, Input
+
+AHEAD_S = 1.0
+"""How much sound is read ahead of its time."""
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """An input that leads to something else now."""
+
+    line: int
+    """Of the input in the log."""
+    recorded: list[dict[str, Any]]
+    now: list[dict[str, Any]]
+
+
+def fold(path: Path) -> list[Difference]:
+    """Give a new session the inputs of a log and return where it does something else than the log says.
+
+    Identifiers are the log's. Inputs that cannot be understood any more lead to nothing.
+
+    Raises:
+        LogError: there is no log to be read.
+    """
+    log, mask, mint = SessionLog(path), Mask(), _LoggedIds()
+    session = _session(log, mint)
+    differences = []
+    for step in log.steps():
+        mint.follow(step.outputs)
+        happened = step.input
+        outputs = [] if happened is None else session.step(happened)
+        now = [sessionlog.written(output, mask) for output in outputs]
+        if now != step.outputs:
+            differences.append(Difference(step.number, step.outputs, now))
+    return differences
+
+
+def _session(log: SessionLog, mint: Mint) -> ClientSession:
+    session, greeting = log.head.get("session"), log.head.get("greeting")
+    return ClientSession(session if isinstance(session, dict) else {}, mint=mint, greeting=greeting or None)
+
+
+class _LoggedIds:
+    """Mints the identifiers that the log says were minted."""
+
+    def __init__(self) -> None:
+        self._ids: dict[str, list[str]] = {}
+
+    def follow(self, outputs: Iterable[dict[str, Any]]) -> None:
+        """Take what the next step put out."""
+        self._ids = {"event": [], "item": []}
+        for output in outputs:
+            if isinstance(output.get("event_id"), str):
+                self._ids["event"].append(output["event_id"])
+            item = output.get("item")
+            if isinstance(item, dict) and isinstance(item.get("id"), str):
+                self._ids["item"].append(item["id"])
+
+    def __call__(self, kind: str) -> str:
+        """Return the next identifier of a kind, or one that shows that the log has none."""
+        known = self._ids.get(kind)
+        return known.pop(0) if known else f"{kind}_not_in_the_log"
+
+
+class Replay:
+    """One showing of a log. It is steered like a conversation, but only its end can be chosen."""
+
+    muted = False
+    push_to_talk = False
+    voices: Sequence[str] = ()
+    voice: str | None = None
+    quiet = True
+
+    def __init__(self, log: SessionLog, view: View, *, speed: float = 1.0, sound: Path | None = None) -> None:
+        """Get ready.
+
+        Args:
+            log: what to show.
+            view: what the person looks at.
+            speed: how much faster than it was; infinite for at once.
+            sound: played beside it, through the default loudspeaker; it then sets the time.
+        """
+        self._log = log
+        self._view = view
+        self._speed = speed
+        self._sound = sound
+        self._session = _session(log, _LoggedIds())
+        self._runs: dict[str, tuple[float, Run]] = {}
+        self._scope = anyio.CancelScope()
+
+    async def run(self) -> None:
+        """Show it from its beginning to its end, then say what is missing.
+
+        Raises:
+            DeviceError: there is no loudspeaker for the sound.
+        """
+        with self._scope:
+            if self._sound is None:
+                await self._show_all()
+                return
+            async with _playing(self._sound):
+                await self._show_all()
+
+    async def _show_all(self) -> None:
+        began = anyio.current_time()
+        for step in self._log.steps():
+            due = step.line.t if self._sound is None else step.line.at
+            if math.isinf(self._speed):
+                await lowlevel.checkpoint()
+            elif due is not None:
+                await anyio.sleep_until(began + due / self._speed)
+            self.show(step)
+        for trouble in self._log.troubles:
+            self._view.note(trouble)
+
+    def show(self, step: Step) -> None:
+        """Show one step as the agent did."""
+        happened = step.input
+        if happened is None:
+            self._log.skipped += 1
+        else:
+            self._happened(step, happened)
+        for output in step.outputs:
+            if (effect := read_effect(output)) is not None:
+                self._do(step, effect)
+        self._view.state(self._session.state)
+
+    def _happened(self, step: Step, happened: Input) -> None:
+        match happened:
+            case Captured() if step.line.db is not None:
+                self._view.level(step.line.db)
+            case Typed():
+                self._view.words(Show(role="user", item_id="typed", text=happened.text, final=True))
+            case Returned() if known := self._runs.pop(happened.call_id, None):
+                began, run = known
+                result = ToolResult(happened.output, ok=succeeded(happened.output), seconds=step.line.t - began)
+                self._view.called(run, result)
+            case _:
+                pass
+        self._session.step(happened)
+
+    def _do(self, step: Step, effect: AnyEffect) -> None:
+        match effect:
+            case Show():
+                self._view.words(effect)
+            case Run():
+                self._runs[effect.call_id] = (step.line.t, effect)
+                self._view.calling(effect)
+            case Cite():
+                self._view.citing(effect)
+            case Report():
+                self._view.report(effect)
+            case Warn():
+                self._view.warn(effect)
+            case _:
+                pass
+
+    # The keys --------------------------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """End the showing."""
+        self._scope.cancel()
+
+    def replay(self) -> bool:
+        """Tell that there is no answer to be played again."""
+        return False
+
+    def _nothing(self, *_: object, **__: object) -> None:
+        """Do nothing: what is over cannot be changed."""
+
+    say = change_voice = confirm = press = release = interrupt = _nothing
+
+
+@asynccontextmanager
+async def _playing(path: Path) -> AsyncIterator[None]:
+    """Play a sound file through the default loudspeaker from the beginning of the block on, to its end at most."""
+    from vivavoce.agent.devices import SoundSpeaker
+
+    async def play() -> None:
+        began = anyio.current_time()
+        for start, piece in enumerate(_pieces(path)):
+            await anyio.sleep_until(began + start - AHEAD_S)
+            await speaker.play("recording", piece)
+
+    async with SoundSpeaker(sample_rate=RATE) as speaker, create_task_group() as tasks:
+        tasks.start_soon(play)
+        yield
+        tasks.cancel_scope.cancel()
+
+
+def _pieces(path: Path) -> Iterator[Samples]:
+    """Yield the sound second by second, both sides in one."""
+    import soundfile
+
+    for piece in soundfile.blocks(path, blocksize=RATE, dtype="float32", always_2d=True):
+        yield np.clip(piece.sum(axis=1), -1.0, 1.0)
+
+
+async def replay(path: Path, *, speed: float = 1.0, sound: bool = False, print_json: bool = False) -> None:
+    """Show a log in the view that suits whoever reads standard output.
+
+    Args:
+        path: the log, or the folder of the recording.
+        speed: how much faster than it was; infinite for at once.
+        sound: play the recorded sound beside it, at its own speed.
+        print_json: a program reads.
+
+    Raises:
+        LogError: there is no log, or no sound beside it.
+        DeviceError: there is no loudspeaker.
+    """
+    from vivavoce.agent.console import console_for
+    from vivavoce.agent.steering import attend
+
+    log = SessionLog(path)
+    wav = log.path.with_name(SOUND)
+    if sound and not wav.is_file():
+        raise LogError(f"There is no {wav}: replay the log without --sound.")
+    with console_for(title=log.path.parent.name, print_json=print_json) as console:
+        await attend(Replay(log, console, speed=speed, sound=wav if sound else None), console)
