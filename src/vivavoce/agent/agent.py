@@ -6,7 +6,11 @@ door, `step`.
 
 from __future__ import annotations
 
+import os
+import time
 from collections import deque
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, assert_never
 
 import anyio
@@ -15,6 +19,8 @@ from anyio import CancelScope, create_task_group
 from vivavoce.agent.ears import Ears
 from vivavoce.agent.hands import Hands
 from vivavoce.agent.laps import Laps
+from vivavoce.agent.masking import Mask
+from vivavoce.agent.minutes import Minutes
 from vivavoce.agent.mouth import Mouth
 from vivavoce.ports import LinkClosed
 from vivavoce.realtime.client import (
@@ -165,7 +171,9 @@ class Agent:
         self._mouth = Mouth(speaker)
         self._devices = (microphone, speaker)
         self._in_step = in_step
-        self._watchers = watchers
+        self._minutes = Minutes(Mask.of_environment(os.environ))
+        self._began, self._start = datetime.now().astimezone(), time.monotonic()
+        self._watchers = (*watchers, self._take_minutes)
         self._tasks: TaskGroup
         self._heard: Played | None = None
         self._counts = SoundCounts()
@@ -276,6 +284,14 @@ class Agent:
         """Answer the call that waits for the person's consent, if one does."""
         self._hands.confirm(yes=yes)
 
+    def save(self) -> Path:
+        """Write what was said so far as Markdown into a new file in the working directory, and return its path.
+
+        Raises:
+            SaveError: it cannot be written; the message names the remedy.
+        """
+        return self._minutes.save(Path.cwd(), self._began)
+
     def stop(self) -> None:
         """End the conversation."""
         self._tasks.cancel_scope.cancel()
@@ -309,6 +325,9 @@ class Agent:
             self._view.report(report)
         for watch in self._watchers:
             watch(what)
+
+    def _take_minutes(self, what: Input | Output) -> None:
+        self._minutes.note(time.monotonic() - self._start, what)
 
     # Sound -----------------------------------------------------------------------------------------------------------
 
