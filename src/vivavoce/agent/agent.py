@@ -17,7 +17,7 @@ import anyio
 from anyio import CancelScope, create_task_group
 
 from vivavoce.agent.ears import Ears
-from vivavoce.agent.hands import Hands
+from vivavoce.agent.hands import USUAL, Hands, Manner
 from vivavoce.agent.laps import Laps
 from vivavoce.agent.masking import Mask
 from vivavoce.agent.minutes import Minutes
@@ -140,6 +140,7 @@ class Agent:
         speaker: Speaker | None = None,
         greeting: str | None = None,
         in_step: bool = False,
+        manner: Manner = USUAL,
         voices: Sequence[str] = (),
         watchers: Sequence[Callable[[Input | Output], None]] = (),
     ) -> None:
@@ -155,6 +156,7 @@ class Agent:
             speaker: takes sound at the session's output rate; None to read the answers only.
             greeting: what the model is told to open the conversation with; None to let the person begin.
             in_step: whether the microphone waits while the server works, so that only sound takes time.
+            manner: how to behave around calls.
             voices: what `change_voice` may take, as far as known.
             watchers: see everything that goes in and out of the session.
         """
@@ -166,7 +168,7 @@ class Agent:
         self._client = ClientSession(session, mint=mint, greeting=greeting)
         self._link = link
         self._view = view
-        self._hands = Hands(tools, view, self.step)
+        self._hands = Hands(tools, view, self.step, manner)
         self._ears = None if microphone is None else Ears(microphone, view.level)
         self._mouth = Mouth(speaker)
         self._devices = (microphone, speaker)
@@ -190,6 +192,7 @@ class Agent:
         """
         try:
             async with create_task_group() as self._tasks:
+                self._hands.begin(self._tasks)
                 self._tasks.start_soon(self._send)
                 self._tasks.start_soon(self._mouth.run)
                 self._tasks.start_soon(self._follow_devices)
@@ -260,9 +263,11 @@ class Agent:
 
     def say(self, text: str) -> None:
         """Send what the person typed."""
-        self._view.words(Show(role="user", item_id="typed", text=text, final=True))
+        typed = Show(role="user", item_id="typed", text=text, final=True)
+        self._view.words(typed)
         self._note_heard()
         self.step(Typed(text))
+        self._hands.heard(typed)
 
     def interrupt(self) -> None:
         """Make the answer stop."""
@@ -306,11 +311,12 @@ class Agent:
             case Hush():
                 self._mouth.hush()
             case Run():
-                self._hands.run(effect, self._tasks)
+                self._hands.run(effect)
             case Stop():
                 self._hands.stop(effect)
             case Show():
                 self._view.words(effect)
+                self._hands.heard(effect)
             case Cite():
                 self._view.citing(effect)
             case Report():

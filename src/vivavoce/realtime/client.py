@@ -443,6 +443,7 @@ class ClientSession:
         self._speech_open = False
         if held < SHORTEST_MS * self._bytes_per_ms("input"):
             yield wire.InputAudioBufferClear()
+            yield from self._pay()
             return
         yield wire.InputAudioBufferCommit()
         yield from self._ask()
@@ -512,8 +513,8 @@ class ClientSession:
             yield from self._ask()
 
     def _ask(self) -> Outputs:
-        """Ask for a response, now or when what is being said is done."""
-        self._owed = self._active is not None or self._aside.response is not None
+        """Ask for a response, now or when what is being said is done; what the person says may be answered with it."""
+        self._owed = self._active is not None or self._aside.response is not None or self._speech_open
         if not self._owed:
             self._active = ""
             self._patience.told = self._patience.lost
@@ -642,6 +643,7 @@ class ClientSession:
     def _response_created(self, event: wire.ResponseCreated) -> None:
         if self._active == "" and self._asked in self._hushed:
             self._hushed.append(event.response.id)
+        self._owed = self._owed and self._active is not None
         self._active = event.response.id
         self._words = {item_id: words for item_id, words in self._words.items() if item_id in self._playing}
 
