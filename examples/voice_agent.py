@@ -152,7 +152,7 @@ async def talk(input_file: str | None, output_file: str | None, flags: dict[str,
 
 
 @click.command()
-@click.option("--service", type=click.Choice(["local", "yandex", "openai"]))
+@click.option("--service", type=click.Choice(["local", "yandex", "openai", "azure"]))
 @click.option("--url")
 @click.option("--voice")
 @click.option("--instructions")

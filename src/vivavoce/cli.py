@@ -54,7 +54,7 @@ def cli(context: click.Context, verbose: bool) -> None:  # noqa: FBT001 - click 
 
 
 @cli.command()
-@click.option("--service", type=click.Choice(["local", "yandex", "openai"]), help="Whom to talk to [local].")
+@click.option("--service", type=click.Choice(["local", "yandex", "openai", "azure"]), help="Whom to talk to [local].")
 @click.option("--url", metavar="WS", help="A Realtime server, ws:// or wss://.")
 @click.option("--model", metavar="NAME", help="The service's model.")
 @click.option("--text", is_flag=True, help="Type instead of speaking.")

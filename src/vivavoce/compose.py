@@ -90,6 +90,7 @@ async def open_hub(settings: Settings, *, lead_s: float = float("inf")) -> Async
         PluginError: an engine is unknown or not installed.
         ModelError: a model cannot be had.
     """
+    from vivavoce.server.ahead import Budget
     from vivavoce.server.hub import Hub
     from vivavoce.server.limits import Limits
 
@@ -106,6 +107,7 @@ async def open_hub(settings: Settings, *, lead_s: float = float("inf")) -> Async
             max_sessions=settings.max_sessions,
             lifetime_s=settings.session_minutes * 60,
             lead_s=lead_s,
+            budget=Budget() if settings.speculate else Budget(tries=0),
             limits=Limits(
                 sessions_per_key=settings.max_sessions_per_key,
                 sessions_per_address=settings.max_sessions_per_address,
@@ -155,7 +157,10 @@ async def open_link(
 
         async with AsyncExitStack() as stack:
             with waiting("Connecting"):
-                remote = await stack.enter_async_context(connect(service.url, headers=service.headers))
+                opening = connect(
+                    service.url, headers=service.headers, accent=service.accent(), key_name=service.key_name
+                )
+                remote = await stack.enter_async_context(opening)
             yield remote
         return
     async with open_hub(settings) as hub:

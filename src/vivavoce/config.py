@@ -38,7 +38,7 @@ class ConfigError(VivavoceError):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that can be chosen."""
 
-    service: Literal["local", "yandex", "openai"] = "local"
+    service: Literal["local", "yandex", "openai", "azure"] = "local"
     """Whom the agent talks to."""
     url: str | None = None
     """A Realtime server, ws:// or wss://, instead of the service's own."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 from contextlib import AsyncExitStack, asynccontextmanager
-from ipaddress import ip_address
 from socket import gaierror
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit, urlunsplit
@@ -12,6 +11,7 @@ from urllib.request import getproxies
 
 from msgspec.structs import replace
 
+from vivavoce.hosts import is_here
 from vivavoce.ports import LinkClosed
 from vivavoce.realtime.accent import Accent
 from vivavoce.realtime.events import AnyClientEvent, AnyServerEvent, Error, Unknown
@@ -183,7 +183,7 @@ def _dial(
     return dial(
         urlunsplit(address),
         additional_headers=bearer | dict(headers),
-        proxy=None if _is_here(address.hostname or "") else True,
+        proxy=None if is_here(address.hostname or "") else True,
         ssl=(tls or ssl.create_default_context()) if address.scheme == "wss" else None,
         compression=None,
         max_size=MAX_MESSAGE,
@@ -192,13 +192,6 @@ def _dial(
         open_timeout=open_s,
         close_timeout=CLOSE_S,
     )
-
-
-def _is_here(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _trouble(wrong: Exception, address: SplitResult, open_s: float) -> str | None:
@@ -228,7 +221,7 @@ def _trouble(wrong: Exception, address: SplitResult, open_s: float) -> str | Non
             return f"{where} has not answered within {open_s:g} seconds; check the address and the network."
         case gaierror():
             return f"There is no host '{address.hostname}'; check the address and the network."
-        case OSError() if getproxies() and not _is_here(address.hostname or ""):
+        case OSError() if getproxies() and not is_here(address.hostname or ""):
             return f"Nothing answers at {where}, or at the proxy before it; check the address and HTTPS_PROXY."
         case OSError():
             return f"Nothing answers at {where}; check the address, and that the server runs (vivavoce serve)."

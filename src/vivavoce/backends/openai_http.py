@@ -12,6 +12,7 @@ import anyio
 import httpx
 import msgspec
 
+from vivavoce.hosts import owner_of
 from vivavoce.ports import BackendError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ T = TypeVar("T")
 
 OPENAI: Final = "https://api.openai.com/v1"
 """The address that is meant where none is given."""
+_KEYS: Final = {"yandex": "YANDEX_CLOUD_API_KEY", "openai": "OPENAI_API_KEY"}
 _ATTEMPTS: Final = 3
 _PAUSE: Final = 0.25
 _LONGEST_PAUSE: Final = 5.0
@@ -257,9 +259,8 @@ def find_key(host: str, variable: str) -> str:
         host: to which the key will be sent; only the maker of a key gets it without being named.
         variable: the one that is looked at first.
     """
-    owners = {"yandex.net": "YANDEX_CLOUD_API_KEY", "openai.com": "OPENAI_API_KEY"}
-    owner = next((name for domain, name in owners.items() if host == domain or host.endswith(f".{domain}")), "")
-    return os.environ.get(variable) or os.environ.get(owner, "")
+    theirs = _KEYS.get(owner_of(host) or "", "")
+    return os.environ.get(variable) or os.environ.get(theirs, "")
 
 
 def message_of(body: bytes) -> str:
@@ -297,14 +298,10 @@ def _checked(key: str, variable: str) -> str:
     return key
 
 
-def _is_yandex(host: str) -> bool:
-    return host.endswith(".yandex.net")
-
-
 def _identity(parts: SplitResult, key: str, model: str) -> dict[str, str]:
     """Return the headers that say who asks; Yandex tells its keys from IAM tokens and wants the folder."""
     headers = {}
-    if _is_yandex(parts.hostname or ""):
+    if owner_of(parts.hostname or "") == "yandex":
         folder = urlsplit(model).netloc or os.environ.get("YANDEX_CLOUD_FOLDER_ID", "")
         headers = {"OpenAI-Project": folder} if folder else {}
         if key and not key.startswith("t1."):
