@@ -79,11 +79,14 @@ async def fetch_weights(names: Iterable[str]) -> None:
 
 
 @asynccontextmanager
-async def open_hub(settings: Settings, *, lead_s: float = float("inf")) -> AsyncIterator[Hub]:
+async def open_hub(
+    settings: Settings, *, engines: Engines | None = None, lead_s: float = float("inf")
+) -> AsyncIterator[Hub]:
     """Make the server's heart: engines with their models fetched, not yet warm.
 
     Args:
         settings: which engines, and what sessions begin with.
+        engines: instead of those that the settings name.
         lead_s: how far ahead of real time speech may be sent, seconds.
 
     Raises:
@@ -94,7 +97,7 @@ async def open_hub(settings: Settings, *, lead_s: float = float("inf")) -> Async
     from vivavoce.server.hub import Hub
     from vivavoce.server.limits import Limits
 
-    engines = build_engines(settings)
+    engines = engines or build_engines(settings)
     await fetch_weights(weights_of(engines))
     async with AsyncExitStack() as stack:
         for engine in engines.parts():

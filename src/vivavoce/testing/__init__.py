@@ -12,13 +12,21 @@ from vivavoce.testing.engines import (
     call,
     tone,
 )
+from vivavoce.testing.talk import AsyncTalk, Talk, TalkError
+from vivavoce.testing.turn import Moment, ToolCall, Turn
 
 __all__ = [
+    "AsyncTalk",
+    "Moment",
     "Reply",
     "ScriptedLanguageModel",
     "ScriptedSpeechToText",
     "ScriptedTextToSpeech",
     "ScriptedVad",
+    "Talk",
+    "TalkError",
+    "ToolCall",
+    "Turn",
     "call",
     "llm_contract",
     "stt_contract",

@@ -1,0 +1,124 @@
+"""The person of a talk: what they say is a microphone, what they hear a speaker, and between both time passes."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from anyio import create_memory_object_stream
+
+from vivavoce.ports import Samples
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from vivavoce.testing.pace import Pace
+
+RATE = 24_000
+"""Hz, of what the person says and hears."""
+FRAME_S = 0.02
+FRAME = round(RATE * FRAME_S)
+
+
+class Stretch(NamedTuple):
+    """A piece of an answer as it was heard."""
+
+    at: float
+    """When its first sample was heard, seconds from the beginning of the talk."""
+    item_id: str
+    sound: Samples
+
+
+class Person:
+    """Speaks and listens frame by frame (ports `Microphone` and `Speaker`); time is the sound that has passed."""
+
+    sample_rate = RATE
+
+    def __init__(self, pace: Pace) -> None:
+        """Get ready; the pace is told when the agent wants a frame, or has given a piece of sound."""
+        self._lived = 0
+        """Frames."""
+        self.spoke_until = 0.0
+        """When the last sound of the person ended."""
+        self.stretches: list[Stretch] = []
+        """What was heard."""
+        self._pace = pace
+        self._to_say: deque[Samples] = deque()
+        self._to_hear: deque[tuple[str, Samples]] = deque()
+        self._item_id, self._heard = "", 0
+        self._frames_in, self._frames = create_memory_object_stream[Samples](0)
+
+    @property
+    def now(self) -> float:
+        """Return the seconds of sound since the talk began."""
+        return self._lived * FRAME / RATE
+
+    def say(self, sound: Samples) -> None:
+        """Begin to say this."""
+        self.spoke_until = self.now + len(sound) / RATE
+        self._to_say.extend(np.pad(sound, (0, -len(sound) % FRAME)).reshape(-1, FRAME))
+
+    @property
+    def speaking(self) -> bool:
+        """Tell whether there is more to say."""
+        return bool(self._to_say)
+
+    @property
+    def attended(self) -> bool:
+        """Tell whether the agent has taken every frame and waits for the next."""
+        return self._frames.statistics().tasks_waiting_receive > 0
+
+    async def live(self) -> None:
+        """Let the time of one frame pass: hear it, and let the agent hear it."""
+        self._lived += 1
+        self._hear(FRAME)
+        silence = np.zeros(FRAME, np.float32)
+        await self._frames_in.send(self._to_say.popleft() if self._to_say else silence)
+
+    def leave(self) -> None:
+        """Say nothing more, ever."""
+        self._frames_in.close()
+        self._frames.close()
+
+    # Microphone ------------------------------------------------------------------------------------------------------
+
+    async def frames(self) -> AsyncGenerator[Samples, None]:
+        """Yield what the person says."""
+        while True:
+            self._pace.changed()
+            yield await self._frames.receive()
+
+    # Speaker ---------------------------------------------------------------------------------------------------------
+
+    async def play(self, item_id: str, samples: Samples) -> None:
+        """Take sound of an answer; never waits."""
+        self._to_hear.append((item_id, samples))
+        self._pace.given()
+
+    def hush(self) -> None:
+        """Forget what has not been heard yet."""
+        self._to_hear.clear()
+
+    def heard(self) -> tuple[str, int] | None:
+        """Return the item that is being heard, or was last, and how many milliseconds of it."""
+        return (self._item_id, self._heard * 1000 // RATE) if self._item_id else None
+
+    def idle(self) -> bool:
+        """Tell whether everything that was given has been heard."""
+        return not self._to_hear
+
+    def _hear(self, room: int) -> None:
+        """Hear the next samples."""
+        at = self.now - FRAME_S
+        while self._to_hear and room:
+            item_id, samples = self._to_hear.popleft()
+            now, later = samples[:room], samples[room:]
+            if len(later):
+                self._to_hear.appendleft((item_id, later))
+            if item_id != self._item_id:
+                self._item_id, self._heard = item_id, 0
+            self._heard += len(now)
+            self.stretches.append(Stretch(at, item_id, now))
+            at += len(now) / RATE
+            room -= len(now)
