@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import deque
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
@@ -79,6 +80,35 @@ async def beside(work: Callable[..., Awaitable[object]], *arguments: Any) -> Asy
         tasks.cancel_scope.cancel()
     if failures:
         raise failures[0]
+
+
+class Spool(Generic[T]):
+    """Things for one reader, who may come late: it takes them in order and waits for more until the end."""
+
+    def __init__(self) -> None:
+        self._things: deque[T] = deque()
+        self._more = anyio.Event()
+        self._ended = False
+
+    def put(self, *things: T) -> None:
+        """Add what comes next."""
+        self._things.extend(things)
+        self._more.set()
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        self._ended = True
+        self._more.set()
+
+    async def __aiter__(self) -> AsyncIterator[T]:
+        """Yield everything once."""
+        while True:
+            while self._things:
+                yield self._things.popleft()
+            if self._ended:
+                return
+            self._more = anyio.Event()
+            await self._more.wait()
 
 
 class MemoryLink(Generic[InT, OutT]):

@@ -101,10 +101,11 @@ def talk(prompt: Prompt, *, hint: str = "", opening: str = "") -> str:
 
 
 def ahead(prompt: Prompt) -> str:
-    """Return the conversation up to where the user speaks, or the model where the user's words are there already."""
+    """Return the conversation up to where the user speaks, or goes on speaking."""
+    so_far = talk(prompt).removesuffix(f"{START}assistant\n")
     if prompt.messages and prompt.messages[-1].role == "user":
-        return talk(prompt)
-    return talk(prompt).removesuffix(f"{START}assistant\n") + f"{START}user\n"
+        return so_far.removesuffix(f"{END}\n")
+    return f"{so_far}{START}user\n"
 
 
 def fill(tool: PromptTool, messages: Sequence[PromptMessage]) -> str:

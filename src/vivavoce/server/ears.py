@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-import anyio
 import numpy as np
 
+from vivavoce.aio import Spool
 from vivavoce.realtime.values import AudioFormat, MeaningVad, Pcm, Pcma, Pcmu, SilenceVad, TurnEnd
 from vivavoce.speech import pcm
 from vivavoce.speech.turns import Edge, Turns
@@ -53,9 +53,7 @@ class Utterance:
     """
 
     def __init__(self, rate_in: int, rate_out: int) -> None:
-        self._chunks: deque[Samples] = deque()
-        self._more = anyio.Event()
-        self._ended = False
+        self._chunks: Spool[Samples] = Spool()
         self._resampler = pcm.Resampler(rate_in, rate_out)
         self._held: list[Samples] | None = None
 
@@ -64,12 +62,12 @@ class Utterance:
         if self._held is not None:
             self._held.append(samples)
         elif len(out := self._resampler.feed(samples)):
-            self._put(out)
+            self._chunks.put(out)
 
     def pause(self) -> None:
         """The speaker paused."""
         self._held = []
-        self._put(np.zeros(0, np.float32))
+        self._chunks.put(np.zeros(0, np.float32))
 
     def resume(self) -> None:
         """The speaker went on."""
@@ -84,22 +82,11 @@ class Utterance:
 
     def end(self) -> None:
         """The utterance is whole."""
-        self._ended = True
-        self._more.set()
+        self._chunks.end()
 
-    async def chunks(self) -> AsyncIterator[Samples]:
+    def chunks(self) -> AsyncIterator[Samples]:
         """Yield the sound as it comes, once."""
-        while True:
-            while self._chunks:
-                yield self._chunks.popleft()
-            if self._ended:
-                return
-            self._more = anyio.Event()
-            await self._more.wait()
-
-    def _put(self, samples: Samples) -> None:
-        self._chunks.append(samples)
-        self._more.set()
+        return aiter(self._chunks)
 
 
 class Ears:

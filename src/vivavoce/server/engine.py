@@ -8,13 +8,13 @@ from __future__ import annotations
 import logging
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, assert_never
+from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
 
 import anyio
 from anyio import CancelScope, create_task_group
 from anyio.lowlevel import checkpoint
 
-from vivavoce.ports import BackendError, Call, LinkClosed, Primed, Samples, Text, Usage
+from vivavoce.ports import BackendError, Call, LinkClosed, Samples, Text, Usage
 from vivavoce.realtime import facts
 from vivavoce.realtime.errors import ProtocolError
 from vivavoce.realtime.events import (
@@ -26,18 +26,18 @@ from vivavoce.realtime.events import (
 )
 from vivavoce.realtime.values import Session
 from vivavoce.server import guard
+from vivavoce.server.ahead import Ahead, Budget, settled
 from vivavoce.server.ears import Ears, Utterance, decode
 from vivavoce.server.mcp import RemoteServers
 from vivavoce.server.outbox import UNPACED_S, Outbox, OutboxFullError
-from vivavoce.server.thinking import Reciter, Thinking
+from vivavoce.server.thinking import Manner
 from vivavoce.server.voice import Clock, Voice
 from vivavoce.speech.pcm import resample
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Callable
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine
 
     from vivavoce.ports import LanguageModel, Link, SpeechToText, TextToSpeech, Vad
-    from vivavoce.realtime.conversation import Prompt
     from vivavoce.realtime.server import Input, Output, ServerSession
     from vivavoce.speech.turns import Edge
 
@@ -71,6 +71,7 @@ class Engine:
         link: Link[AnyClientEvent, AnyServerEvent],
         *,
         lead_s: float = float("inf"),
+        budget: Budget | None = None,
         watch: Watch | None = None,
     ) -> None:
         """Get ready.
@@ -80,6 +81,7 @@ class Engine:
             engines: shared by all sessions.
             link: to the client.
             lead_s: how far ahead of real time speech may be sent, seconds; a barge-in wastes at most that.
+            budget: of what may be begun ahead, shared by all sessions; one of its own if absent.
             watch: sees everything that goes in and out of the session.
         """
         self.session = session
@@ -92,8 +94,7 @@ class Engine:
         self._hearing: dict[str, CancelScope] = {}
         self._answering: dict[str, CancelScope] = {}
         self._decided: tuple[str | None, Clock] = (None, Clock(0.0))
-        self._priming = CancelScope()
-        self._ahead: Thinking | None = None
+        self._ahead = Ahead(engines.llm, engines.tts, budget or Budget(), self._begin)
         self._alarm = CancelScope()
         self._remotes = RemoteServers(self.step)
         self._ending: facts.Close | None = None
@@ -115,6 +116,7 @@ class Engine:
             log.exception("session %s failed", self.session.session.id)
             self._ending = facts.Close(1011, "internal error")
         finally:
+            self._ahead.drop()
             self._outbox.close()
             ending = self._ending or facts.Close(1000, "")
             with CancelScope(shield=True), anyio.move_on_after(5):
@@ -165,7 +167,7 @@ class Engine:
             case facts.Forget():
                 self._forget(command)
             case facts.Generate():
-                self._priming.cancel()
+                self._ahead.stop_reading()
                 scope = self._answering[command.response_id] = CancelScope()
                 self._tasks.start_soon(self._answer, command, scope)
             case facts.Cancel():
@@ -203,6 +205,9 @@ class Engine:
                     self._read_ahead()
                 case _:
                     pass
+
+    def _begin(self, work: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> None:
+        self._tasks.start_soon(work, *arguments)
 
     async def _write(self) -> None:
         while event := await self._outbox.get():
@@ -248,13 +253,14 @@ class Engine:
         utterance = self._utterances.get(self.session.speaking or "")
         match edge.kind:
             case "started":
+                self._ahead.begin_turn()
                 self.step(facts.Started(round(edge.ms)))
             case "paused" if utterance:
                 utterance.pause()
                 self.step(facts.Paused(round(edge.ms)))
             case "resumed" if utterance:
                 utterance.resume()
-                self._drop_ahead()
+                self._ahead.drop()
             case "stopped":
                 self._decided = self.session.speaking, Clock(anyio.current_time(), edge.silence_ms)
                 self.step(facts.Stopped(round(edge.ms)))
@@ -282,7 +288,7 @@ class Engine:
         self._utterances.pop(command.item_id, None)
         if scope := self._hearing.get(command.item_id):
             scope.cancel()
-        self._drop_ahead()
+        self._ahead.drop()
         self._ears.reset()
 
     def _start_recognising(self, item_id: str, audio: AsyncIterable[Samples]) -> None:
@@ -301,8 +307,7 @@ class Engine:
                         if heard.final and item_id == self._decided[0]:
                             self._decided[1].mark("transcription")
                         self.step(facts.Heard(item_id, heard.text, heard.final))
-                        if heard.text and (utterance := self._utterances.get(item_id)) and utterance.paused:
-                            self._think_ahead(heard.text)
+                        self._look_ahead(item_id, heard.text)
             except BackendError as wrong:
                 failed = wrong
         if scope.cancelled_caught and scope.deadline <= anyio.current_time():
@@ -310,6 +315,16 @@ class Engine:
         self._hearing.pop(item_id, None)
         if failed:
             self.step(facts.Unheard(item_id, failed.code, failed.message))
+
+    def _look_ahead(self, item_id: str, words: str) -> None:
+        """Use what the user seems to have said in a turn that is open."""
+        utterance = self._utterances.get(item_id)
+        if utterance is None or not words:
+            return
+        if utterance.paused:
+            self._think_ahead(words)
+        elif known := settled(words):
+            self._read_ahead(known)
 
     # Answering -------------------------------------------------------------------------------------------------------
 
@@ -328,69 +343,31 @@ class Engine:
         del self._answering[generate.response_id]
         self._read_ahead()
 
-    def _read_ahead(self) -> None:
-        """Let the model read what the next prompt begins with, while nobody waits for it."""
-        self._priming.cancel()
-        answers = isinstance(self.session.session, Session) and not self._answering
-        if answers and isinstance(self._engines.llm, Primed):
-            self._priming = CancelScope()
-            self._tasks.start_soon(self._prime, self._engines.llm, self._priming)
-
-    async def _prime(self, llm: Primed, scope: CancelScope) -> None:
-        with scope:
-            try:
-                await llm.prime(self.session.outlook())
-            except BackendError as failed:
-                log.warning("the model cannot read ahead: %s", failed)
+    def _read_ahead(self, words: str = "") -> None:
+        """Let the model read on, with what the user seems to have said so far."""
+        if isinstance(self.session.session, Session) and not self._answering:
+            self._ahead.read(self.session.outlook(words))
 
     def _think_ahead(self, words: str) -> None:
-        """Begin the answer to what the user seems to have said, while the silence lasts that ends the turn.
-
-        The user may still go on; then it is dropped without a trace.
-        """
+        """Begin the answer to what the user seems to have said, while the silence lasts that ends the turn."""
         session = self.session.session
         if not isinstance(session, Session) or self._answering:
             return
-        detection = session.audio.input.turn_detection
-        if detection is None or not detection.create_response:
-            return
-        prompt, spoken = self.session.outlook(words), "audio" in session.output_modalities
-        if self._ahead is None or not self._ahead.answers(prompt, spoken=spoken):
-            self._drop_ahead()
-            self._ahead = self._begin_thinking(prompt, spoken=spoken)
-
-    def _drop_ahead(self) -> None:
-        if self._ahead is not None:
-            self._ahead.stop()
-            self._ahead = None
-
-    def _begin_thinking(self, prompt: Prompt, *, spoken: bool, llm: LanguageModel | None = None) -> Thinking:
-        self._priming.cancel()
-        thinking = Thinking(prompt, spoken=spoken)
-        self._tasks.start_soon(thinking.run, llm or self._engines.llm)
-        return thinking
-
-    def _thinking_for(self, generate: facts.Generate) -> Thinking:
-        """Return the answer that was begun ahead, if it is the one that is wanted, else a new one."""
-        if generate.say:
-            return self._begin_thinking(generate.prompt, spoken=generate.spoken, llm=Reciter(generate.say))
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None and ahead.answers(generate.prompt, spoken=generate.spoken):
-            return ahead
-        if ahead is not None:
-            ahead.stop()
-        return self._begin_thinking(generate.prompt, spoken=generate.spoken)
+        detection, output = session.audio.input.turn_detection, session.audio.output
+        if detection is not None and detection.create_response:
+            manner = Manner(spoken="audio" in session.output_modalities, voice=output.voice, speed=output.speed)
+            self._ahead.think(self.session.outlook(words), manner)
 
     async def _converse(self, generate: facts.Generate, voice: Voice, clock: Clock) -> facts.Finished:
         """Think and speak at the same time: one sentence is spoken while the next is made."""
-        thinking = self._thinking_for(generate)
+        thinking = self._ahead.take(generate)
         usage = Usage()
         try:
             async with aclosing(thinking.thoughts(clock)) as thoughts:
                 async for thought in thoughts:
                     match thought:
                         case Text(text=text):
-                            await voice.say(text)
+                            await voice.say(text, thinking.rehearsal)
                         case Call(name=name, arguments=arguments, call_id=call_id):
                             self.step(facts.Called(generate.response_id, name, arguments, call_id))
                         case Usage():

@@ -28,6 +28,7 @@ from vivavoce.realtime.values import (
     TranscriptionSession,
     TurnEnd,
 )
+from vivavoce.server.ahead import Budget
 from vivavoce.server.auth import SOMEBODY
 from vivavoce.server.engine import Engine, Engines
 from vivavoce.server.limits import Limits, Turnstile
@@ -64,6 +65,7 @@ class Hub:
         max_sessions: int = MAX_SESSIONS,
         lifetime_s: float = LIFETIME_S,
         lead_s: float = float("inf"),
+        budget: Budget | None = None,
         limits: Limits = NO_LIMITS,
         models: Sequence[str] = (),
     ) -> None:
@@ -75,6 +77,7 @@ class Hub:
             max_sessions: at one time.
             lifetime_s: seconds after which a session expires.
             lead_s: how far ahead of real time speech may be sent, seconds.
+            budget: of what may be begun ahead for all sessions; the usual one if absent.
             limits: of one caller.
             models: names that the server goes by; a client may use any other.
         """
@@ -85,6 +88,7 @@ class Hub:
         self._defaults = defaults
         self._max_sessions = max_sessions
         self._lifetime_s = lifetime_s
+        self.budget = budget or Budget()
         self._lead_s = lead_s
         self._running: set[Engine] = set()
         self._ended = anyio.Event()
@@ -219,7 +223,7 @@ class Hub:
             context_tokens=llm.context_tokens if isinstance(llm, Bounded) else CONTEXT_TOKENS,
             voices=tuple(self.engines.tts.voices),
         )
-        return Engine(state, self.engines, link, lead_s=self._lead_s, watch=watch)
+        return Engine(state, self.engines, link, lead_s=self._lead_s, budget=self.budget, watch=watch)
 
 
 def _transcribing(session: Session) -> TranscriptionSession:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections import deque
 from contextlib import aclosing
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-import anyio
 from anyio import CancelScope
 
+from vivavoce.aio import Spool
 from vivavoce.ports import BackendError, Call, Text, Usage
 from vivavoce.server import guard
-from vivavoce.speech.sentences import Sentences
+from vivavoce.speech.sentences import Sentences, speakable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
-    from vivavoce.ports import LanguageModel
+    from vivavoce.ports import LanguageModel, Samples, TextToSpeech
     from vivavoce.realtime.conversation import Prompt
     from vivavoce.server.voice import Clock
 
@@ -34,31 +33,88 @@ class Reciter:
         yield Text(self._text)
 
 
+class Manner(NamedTuple):
+    """How an answer is wanted."""
+
+    spoken: bool
+    """Whether as speech, else as text."""
+    voice: str = ""
+    speed: float = 1.0
+
+
+class Rehearsal:
+    """The sound of one sentence, made before anybody knows that it is wanted."""
+
+    def __init__(self, tts: TextToSpeech, text: str, manner: Manner) -> None:
+        self.text = text
+        self.manner = manner
+        self._tts = tts
+        self._scope = CancelScope()
+        self._sound: Spool[Samples | BackendError] = Spool()
+
+    async def run(self) -> None:
+        """Speak until the end or until stopped."""
+        with self._scope:
+            try:
+                await self._speak()
+            except BackendError as failed:
+                self._sound.put(failed)
+        self._sound.end()
+
+    async def sound(self) -> AsyncGenerator[Samples, None]:
+        """Yield what was spoken already and what follows.
+
+        Raises:
+            BackendError: the engine failed.
+        """
+        async for samples in self._sound:
+            if isinstance(samples, BackendError):
+                raise samples
+            yield samples
+
+    def stop(self) -> None:
+        """Speak no further."""
+        self._scope.cancel()
+
+    async def _speak(self) -> None:
+        if sentence := speakable(self.text):
+            speech = guard.speak(self._tts, sentence, voice=self.manner.voice, speed=self.manner.speed)
+            async with aclosing(speech) as sound:
+                async for samples in sound:
+                    self._sound.put(samples)
+
+
 class Thinking:
     """What the model makes of a prompt; nobody hears of it unless somebody asks for its thoughts."""
 
-    def __init__(self, prompt: Prompt, *, spoken: bool) -> None:
+    def __init__(
+        self, prompt: Prompt, manner: Manner, *, rehearse: Callable[[str, Manner], Rehearsal] | None = None
+    ) -> None:
         """Get ready.
 
         Args:
             prompt: what to continue.
-            spoken: whether text is wanted in sentences, else as it comes.
+            manner: how; speech is wanted in sentences, text as it comes.
+            rehearse: begins to speak the first sentence where it comes before anybody asks for it.
         """
         self.prompt = prompt
-        self.spoken = spoken
+        self.manner = manner
+        self.rehearsal: Rehearsal | None = None
+        self._rehearse = rehearse
         self._scope = CancelScope()
-        self._thoughts: deque[Thought] = deque()
-        self._more = anyio.Event()
-        self._begun = self._ended = False
+        self._thoughts: Spool[Thought] = Spool()
+        self._begun = False
         self._clock: Clock | None = None
 
-    def answers(self, prompt: Prompt, *, spoken: bool) -> bool:
+    def answers(self, prompt: Prompt, manner: Manner) -> bool:
         """Tell whether this is what that prompt needs."""
-        return self.prompt == prompt and self.spoken == spoken
+        return self.prompt == prompt and self.manner == manner
 
     def stop(self) -> None:
         """Think no further."""
         self._scope.cancel()
+        if self.rehearsal is not None:
+            self.rehearsal.stop()
 
     async def run(self, llm: LanguageModel) -> None:
         """Think until the end or until stopped."""
@@ -66,39 +122,35 @@ class Thinking:
             try:
                 await self._think(llm)
             except BackendError as failed:
-                self._put(failed)
-        self._ended = True
-        self._more.set()
+                self._thoughts.put(failed)
+        self._thoughts.end()
 
     async def thoughts(self, clock: Clock) -> AsyncGenerator[Thought, None]:
         """Yield what was thought already and what follows, and note when the first token came."""
-        self._clock = clock
+        self._clock, self._rehearse = clock, None
         if self._begun:
             clock.mark("first_token")
-        while True:
-            while self._thoughts:
-                yield self._thoughts.popleft()
-            if self._ended:
-                return
-            self._more = anyio.Event()
-            await self._more.wait()
+        async for thought in self._thoughts:
+            yield thought
 
     async def _think(self, llm: LanguageModel) -> None:
         sentences = Sentences()
         async with aclosing(guard.think(llm, self.prompt)) as pieces:
             async for piece in pieces:
                 self._begin()
-                if isinstance(piece, Text) and self.spoken:
-                    self._put(*map(Text, sentences.feed(piece.text)))
+                if isinstance(piece, Text) and self.manner.spoken:
+                    self._say(sentences.feed(piece.text))
                 else:
-                    self._put(*map(Text, sentences.flush()), piece)
-        self._put(*map(Text, sentences.flush()))
+                    self._say(sentences.flush())
+                    self._thoughts.put(piece)
+        self._say(sentences.flush())
 
     def _begin(self) -> None:
         self._begun = True
         if self._clock is not None:
             self._clock.mark("first_token")
 
-    def _put(self, *thoughts: Thought) -> None:
-        self._thoughts.extend(thoughts)
-        self._more.set()
+    def _say(self, texts: list[str]) -> None:
+        if texts and self.manner.spoken and self._rehearse is not None:
+            self.rehearsal, self._rehearse = self._rehearse(texts[0], self.manner), None
+        self._thoughts.put(*map(Text, texts))

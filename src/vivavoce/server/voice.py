@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from vivavoce.ports import Samples, TextToSpeech
     from vivavoce.realtime.facts import AnyFact, Generate
+    from vivavoce.server.thinking import Rehearsal
 
 Stage: TypeAlias = Literal["transcription", "first_token", "first_sentence", "synthesis"]
 STAGES: tuple[Stage, ...] = ("transcription", "first_token", "first_sentence", "synthesis")
@@ -92,8 +93,12 @@ class Voice:
         self._spoken_s = 0.0
         self._waiting: list[Samples] = []
 
-    async def say(self, text: str) -> None:
+    async def say(self, text: str, rehearsal: Rehearsal | None = None) -> None:
         """Say a sentence: its words first, then its sound.
+
+        Args:
+            text: what to say.
+            rehearsal: its sound, if that was begun ahead.
 
         Raises:
             BackendError: the engine failed.
@@ -102,7 +107,10 @@ class Voice:
         self._tell(Said(self._generate.response_id, text))
         if not self._generate.spoken or not (sentence := speakable(text)):
             return
-        speech = guard.speak(self._tts, sentence, voice=self._generate.voice, speed=self._generate.speed)
+        if rehearsal is not None and rehearsal.text == text:
+            speech = rehearsal.sound()
+        else:
+            speech = guard.speak(self._tts, sentence, voice=self._generate.voice, speed=self._generate.speed)
         async with aclosing(speech) as sound:
             async for samples in sound:
                 await self._sound(self._resampler.feed(samples))
