@@ -23,8 +23,10 @@ from vivavoce.realtime.client import (
     TurnBegun,
     TurnTaken,
     Typed,
+    Unanswered,
     Warn,
 )
+from vivavoce.realtime.refusal import without
 from vivavoce.realtime.values import (
     Annotation,
     Audio,
@@ -188,6 +190,7 @@ def test_barge_in_hushes_and_tells_what_was_heard():
     assert truncated(outputs) == [("i", 40)]
     assert outputs[-1] == Show(role="assistant", item_id="i", text="Hello there.", final=True, cut=True, heard=0)
     assert client.state == "hearing you"
+    assert types(client.sound()) == ["response.cancel"]
     assert client.sound() == client.words("more") == client.said() == client.call() == []
     client(wire.SpeechStopped(item_id="u", audio_end_ms=5))
     client.done()
@@ -395,7 +398,88 @@ def test_what_the_person_said_is_shown(client):
     assert partial == [Show(role="user", item_id="u", text="Hel")]
     for text in ("Hello", "Hello there"):
         shown = client(wire.TranscriptionCompleted(item_id="u", transcript=text))
-        assert shown == [Show(role="user", item_id="u", text=text, final=True)]
+        assert shown == [Show(role="user", item_id="u", text=text)]
+    turn = Message(id="u", role="user", content=())
+    final = Show(role="user", item_id="u", text="Hello there", final=True)
+    assert client(wire.ConversationItemAdded(item=turn)) == [final]
+    assert client(wire.ConversationItemDone(item=turn)) == client.created() == []
+    assert client(wire.TranscriptionCompleted(item_id="u", transcript="Hello there")) == []
+    [longer] = client(wire.TranscriptionCompleted(item_id="u", transcript="Hello there, Ann."))
+    assert (longer.text, longer.final) == ("Hello there, Ann.", True)
+
+
+def test_a_transcript_that_comes_after_its_turn_was_taken_is_final_at_once(client):
+    client(wire.ConversationItemAdded(item=Message(id="u", role="user", content=())))
+    pieces = [client(wire.TranscriptionDelta(item_id="u", delta=piece)) for piece in ("Hel", "lo")]
+    assert [(show.text, show.final) for [show] in pieces] == [("Hel", False), ("Hello", False)]
+    [final] = client(wire.TranscriptionCompleted(item_id="u", transcript="Hello."))
+    assert (final.text, final.final) == ("Hello.", True)
+    assert client(wire.TranscriptionDelta(item_id="u", delta="lo")) == []
+
+
+def test_the_next_turn_settles_the_last_and_may_have_the_same_id(client):
+    shown = []
+    for text in ("One.", "Two."):
+        shown = client(wire.SpeechStarted(item_id="", audio_start_ms=0))
+        shown += client(wire.TranscriptionCompleted(item_id="", transcript=text))
+    assert [(show.text, show.final) for show in shown] == [("One.", True), ("Two.", False)]
+    assert [(show.text, show.final) for show in client.created()] == [("Two.", True)]
+
+
+REFUSED = [
+    ("session.audio.output.voice", "m", True),
+    (None, "Unknown parameter: 'session.audio.output.voice'.", True),
+    ("session.vivavoce", "m", False),
+]
+
+
+@pytest.mark.parametrize(("param", "message", "told"), REFUSED)
+def test_settings_are_asked_for_again_without_what_the_server_refuses(param, message, told):
+    wanted = WANTED | {"audio": {"output": {"voice": "nobody", "format": {"type": "audio/pcm"}}}, "tools": [{"a": 1}]}
+    half = ClientSession(wanted, mint=Counted("c_"))
+    half.step(wire.SessionCreated(session=Session()))
+    detail = ErrorDetail(type="t", code="invalid_value", message=message, param=param)
+    again, *warned = half.step(wire.Error(error=detail))
+    assert isinstance(again, wire.SessionUpdate)
+    assert again.session == without(wanted, str(param or "session.audio.output.voice").removeprefix("session."))
+    assert bool(warned) == told
+    assert half.step(wire.Error(error=detail)) != []  # nothing is left to drop: it is said
+    assert without(wanted, "tools[0].a") == wanted | {"tools": [{}]}
+    assert without(wanted, "tools[1]") is None
+    assert without(wanted, "") is None
+
+
+def test_a_server_that_never_says_that_its_settings_hold():
+    waiting = Client(ready=False)
+    waiting(wire.SessionCreated(session=Session()))
+    assert waiting(Typed("Hello?")) == []
+    assert types(waiting(Unanswered())) == ["conversation.item.create", "response.create"]
+    for sign in (
+        wire.SpeechStarted(item_id="u", audio_start_ms=0),
+        wire.ResponseCreated(response=Response(id="r")),
+    ):
+        waiting = Client(ready=False, greeting="Say hello.")
+        assert waiting.state == "connecting"
+        assert "response.create" not in types(waiting(sign))
+        assert waiting.state != "connecting"
+
+
+def test_a_call_that_is_told_twice_runs_once(client):
+    client.created()
+    assert types(client.call()) == ["Run"]
+    assert client.call() == []
+
+
+@pytest.mark.parametrize("detail", [{"code": "item_truncate_invalid_item_id"}, {"code": "response_cancel_not_active"}])
+def test_an_error_about_silence_is_no_news(client, detail):
+    assert client.error(**detail) == []
+    flat = ErrorDetail(type="server_error", message="Cancellation failed: no active response found")
+    assert client(wire.Error(error=flat)) == []
+    client.created()
+    client.sound()
+    client.started()
+    [cancel] = client.sound()
+    assert client.error("whatever", cancel.event_id) == []
     failed = wire.TranscriptionFailed(item_id="u", error={"code": "c", "message": "m"})
     assert client(failed) == [Warn("c", "m")]
     assert client(wire.TranscriptionFailed(item_id="u", error={}))[0].code == "transcription_failed"

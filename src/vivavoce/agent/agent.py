@@ -40,6 +40,7 @@ from vivavoce.realtime.client import (
     TurnBegun,
     TurnTaken,
     Typed,
+    Unanswered,
     Warn,
 )
 from vivavoce.realtime.errors import ProtocolError
@@ -48,6 +49,7 @@ from vivavoce.realtime.events import (
     AnyServerEvent,
     ClientEvent,
     InputAudioBufferAppend,
+    SessionCreated,
     SessionUpdated,
     SpeechStarted,
     Unknown,
@@ -70,6 +72,8 @@ OUTBOX_FRAMES = 500
 """Events that may wait for a slow network, ten seconds of sound; the oldest sound is dropped then."""
 ENDING_S = 1.0
 """Quiet after the end of a recording that ends the conversation."""
+SETTINGS_S = 2.0
+"""Time for a server to say that the settings hold; some never do."""
 STUCK_S = 30.0
 """Time after the end of a recording in which the server must have answered."""
 
@@ -342,6 +346,7 @@ class Agent:
             if audio is not None:
                 self.step(Captured(audio))
             if self._in_step:
+                self._note_heard()
                 await self._until_server_waits()
         await self._until_answered()
         self.stop()
@@ -407,10 +412,16 @@ class Agent:
         match event:
             case SpeechStarted() if self._mouth.replaying:
                 self._mouth.hush()
+            case SessionCreated():
+                self._tasks.start_soon(self._wait_for_settings)
             case SessionUpdated(session=Session(vivavoce=Extensions(voices=voices))) if voices:
                 self.voices = voices
             case _:
                 pass
+
+    async def _wait_for_settings(self) -> None:
+        await anyio.sleep(SETTINGS_S)
+        self.step(Unanswered())
 
     async def _send(self) -> None:
         while True:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from vivavoce.realtime.dialects import is_beta, item_to_beta, server_to_ga, settings_to_beta
+from vivavoce.realtime.dialects import is_beta, item_to_beta, server_to_ga, setting_to_ga, settings_to_beta
 from vivavoce.realtime.events import (
     AnyClientEvent,
     AnyServerEvent,
@@ -63,6 +63,8 @@ class Accent:
             ):
                 self._beta = True  # and of all that was sent only the type has no place there
                 raw = raw | {"error": error | {"param": "session.type"}}
+            case {"type": "error", "error": {"param": str(param)} as error} if self._beta:
+                raw = raw | {"error": error | {"param": setting_to_ga(param)}}
             case _:
                 pass
         return server_to_ga(raw)

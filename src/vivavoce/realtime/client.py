@@ -18,6 +18,8 @@ from msgspec.structs import replace
 
 from vivavoce.realtime import events as wire
 from vivavoce.realtime.context import CHARACTERS_PER_TOKEN
+from vivavoce.realtime.hearing import Hearing
+from vivavoce.realtime.refusal import MOST_REFUSALS, is_harmless, matters, refused_setting, without
 from vivavoce.realtime.values import (
     Extensions,
     FunctionCall,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vivavoce.realtime.answer import Mint
+    from vivavoce.realtime.hearing import Told
     from vivavoce.realtime.values import Item
 
 State: TypeAlias = Literal["connecting", "reconnecting", "listening", "hearing you", "thinking", "speaking"]
@@ -125,8 +128,22 @@ class Waiting(Happened, frozen=True):
     text: str
 
 
+class Unanswered(Happened, frozen=True):
+    """The server was asked for settings and has had its time to say that they hold."""
+
+
 AnyHappened: TypeAlias = (
-    Captured | Played | Returned | Typed | Interrupted | TurnBegun | TurnTaken | Changed | Reported | Waiting
+    Captured
+    | Played
+    | Returned
+    | Typed
+    | Interrupted
+    | TurnBegun
+    | TurnTaken
+    | Changed
+    | Reported
+    | Waiting
+    | Unanswered
 )
 
 
@@ -337,6 +354,15 @@ class ClientSession:
         self._greeting = greeting
         self._early: list[Typed] = []
         """What was typed before the session had its settings."""
+        self._hearing = Hearing()
+        self._refused = 0
+        """Settings that the server would not have."""
+        self._silencing: deque[str] = deque(maxlen=HUSHED)
+        """Events that only ask for silence: it does not matter if the server has nothing to silence."""
+        self._insisted = ""
+        """The response that was cancelled because it went on although the person spoke."""
+        self._ran: deque[str] = deque(maxlen=HUSHED)
+        """Calls that were run, in case the server tells one again."""
         self._news: deque[str] = deque()
         """What waits for a quiet moment to be told."""
         self._held_bytes: int | None = None
@@ -382,6 +408,8 @@ class ClientSession:
                 self._aside.asked = str(event.event_id)
             else:
                 self._asked = str(event.event_id)
+        if isinstance(event, wire.ResponseCancel | wire.ConversationItemTruncate | wire.InputAudioBufferClear):
+            self._silencing.append(str(event.event_id))
         return event
 
     # The person ------------------------------------------------------------------------------------------------------
@@ -413,6 +441,8 @@ class ClientSession:
                 self._news.append(text)
             case Waiting(text=text):
                 yield from self._bridge(text)
+            case Unanswered():
+                yield from self._begin()
             case wire.Unknown():
                 pass
 
@@ -526,6 +556,7 @@ class ClientSession:
         if self.answering and active not in self._hushed and (cancel or self._active):
             self._hushed.append(active)
             if cancel:
+                self._insisted = self._active or ""
                 yield wire.ResponseCancel(response_id=self._active or UNSET)
         if self._aside.response is not None:
             yield from self._end_aside()
@@ -566,6 +597,8 @@ class ClientSession:
                 detection = event.session.audio.input.turn_detection
                 self._interruptible = not isinstance(detection, TurnDetection) or detection.interrupt_response
             case wire.SpeechStarted():
+                yield from self._begin(greet=False)
+                yield from self._heard(self._hearing.begun(event.item_id))
                 self._speech_open = True
                 self._patience = _Patience()
                 if self._interruptible:
@@ -576,6 +609,8 @@ class ClientSession:
                 yield from self._aside_created(event)
             case wire.ResponseCreated():
                 self._response_created(event)
+                yield from self._begin(greet=False)
+                yield from self._heard(self._hearing.answered())
             case wire.ResponseDone() if event.response.id == self._aside.response:
                 self._aside.response = None
                 self._rest()
@@ -595,13 +630,13 @@ class ClientSession:
             case _:
                 yield from self._told(event)
 
-    def _begin(self) -> Outputs:
-        """Open the conversation when the settings are in effect, once."""
+    def _begin(self, *, greet: bool = True) -> Outputs:
+        """Open the conversation when the settings are in effect, once; what the server does first shows that, too."""
         if self._ready:
             return
         self._ready = True
         early, self._early = self._early, []
-        if self._greeting and not early:
+        if self._greeting and greet and not early:
             self._active = ""
             yield wire.ResponseCreate(response=ResponseParams(instructions=self._greeting))
         for typed in early:
@@ -620,13 +655,25 @@ class ClientSession:
                 yield from self._says(event)
             case wire.InputTranscriptPartial():
                 yield Show(role="user", item_id=event.item_id, text=event.transcript)
+            case wire.TranscriptionDelta():
+                yield from self._heard(self._hearing.piece(event.item_id, event.delta))
             case wire.TranscriptionCompleted():
-                yield Show(role="user", item_id=event.item_id, text=event.transcript, final=True)
+                yield from self._heard(self._hearing.whole(event.item_id, event.transcript))
+            case (
+                wire.ConversationItemCreated(item=Message(role="user") as item)
+                | wire.ConversationItemAdded(item=Message(role="user") as item)
+                | wire.ConversationItemDone(item=Message(role="user") as item)
+            ):
+                yield from self._heard(self._hearing.taken(str(item.id)))
             case wire.TranscriptionFailed():
                 message = str(event.error.get("message") or "What you said could not be transcribed.")
                 yield Warn(str(event.error.get("code") or "transcription_failed"), message)
             case _:
                 pass
+
+    def _heard(self, told: Iterator[Told]) -> Outputs:
+        for item_id, text, final in told:
+            yield Show(role="user", item_id=item_id, text=text, final=final)
 
     def _is_aside(self, event: wire.ResponseCreated) -> bool:
         metadata = event.response.metadata
@@ -660,8 +707,16 @@ class ClientSession:
             words = self._words.setdefault(event.item_id, _Words())
             words.sound_ms += len(event.delta) / self._bytes_per_ms("output")
             yield Play(event.item_id, event.delta)
-        elif event.item_id not in self._hushed:
+            return
+        yield from self._insist(event.response_id)
+        if event.item_id not in self._hushed:
             yield from self._cut(event.item_id, 0)
+
+    def _insist(self, response_id: str) -> Outputs:
+        """Cancel a response that goes on although the person speaks, once."""
+        if response_id == self._active and response_id not in {self._insisted, ""}:
+            self._insisted = response_id
+            yield wire.ResponseCancel(response_id=response_id)
 
     def _says(self, event: wire.OutputAudioTranscriptDelta | wire.OutputTextDelta) -> Outputs:
         if self._late(event):
@@ -686,8 +741,9 @@ class ClientSession:
         item = event.item
         if self._late(event) or not isinstance(item, FunctionCall) or item.status == "incomplete":
             return
-        if isinstance(item.call_id, str):
-            yield from self._take(item, item.call_id, event.response_id)
+        if isinstance(item.call_id, str) and item.call_id not in self._ran:
+            self._ran.append(item.call_id)
+            yield from self._take(item, item.call_id, event.response_id or self._active or "")
 
     def _take(self, call: FunctionCall, call_id: str, response_id: str) -> Outputs:
         """Run a call, unless the model does nothing but call."""
@@ -720,9 +776,9 @@ class ClientSession:
             yield from self._ask()
 
     def _error(self, event: wire.Error) -> Outputs:
-        if not self._ready and str(event.error.param).startswith("session.vivavoce"):
-            self._wanted = {name: value for name, value in self._wanted.items() if name != "vivavoce"}
-            yield wire.SessionUpdate(session=self._wanted)
+        setting = None if self._ready else refused_setting(event.error)
+        if setting and (lesser := without(self._wanted, setting)) and self._refused < MOST_REFUSALS:
+            yield from self._ask_less(lesser, event, setting)
             return
         code, event_id = event.error.code, event.error.event_id
         if self._aside.response == "" and (event_id == self._aside.asked or not isinstance(event_id, str)):
@@ -734,8 +790,17 @@ class ClientSession:
             self._active = None
         if code == "conversation_already_has_active_response" and self.answering:
             self._owed = self._owed or refused
-        elif code != "response_cancel_not_active":
+        elif not is_harmless(event.error) and event_id not in self._silencing:
             yield Warn(event.error.code or event.error.type, event.error.message)
+
+    def _ask_less(self, lesser: dict[str, Any], refusal: wire.Error, setting: str) -> Outputs:
+        """Ask for the settings without one that the server refuses."""
+        self._wanted = lesser
+        self._refused += 1
+        yield wire.SessionUpdate(session=lesser)
+        if matters(setting):
+            complaint = refusal.error.message.rstrip(".")
+            yield Warn(refusal.error.code or refusal.error.type, f"{complaint}. The conversation goes on without it.")
 
 
 def _sources(item: Item) -> tuple[Source, ...]:

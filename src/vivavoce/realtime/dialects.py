@@ -97,6 +97,13 @@ def settings_to_beta(settings: dict[str, Any]) -> dict[str, Any]:
     return old
 
 
+def setting_to_ga(param: str) -> str:
+    """Return where GA has the setting that an error of the beta names, as in `session.turn_detection.type`."""
+    session, _, setting = param.partition(".")
+    name, dot, rest = setting.partition(".")
+    return f"{session}.{'.'.join(_BETA_SESSION.get(name, (name,)))}{dot}{rest}"
+
+
 def item_to_beta(item: dict[str, Any]) -> dict[str, Any]:
     """Return an item in the beta's shape."""
     names = {ga: beta for beta, ga in _BETA_PARTS.items()}
