@@ -1,4 +1,4 @@
-"""The command: talk, serve, devices, voices, models, doctor."""
+"""The command: talk, serve, init, devices, voices, models, doctor."""
 
 from __future__ import annotations
 
@@ -125,6 +125,21 @@ def serve(*, allow_remote: bool, origins: tuple[str, ...], **flags: Any) -> None
     from vivavoce.run import serve as run_serve
 
     _run(run_serve, flags | {"allowed_origins": origins or None}, allow_remote=allow_remote)
+
+
+@cli.command()
+@click.argument("folder", default=".")
+def init(*, folder: str) -> None:
+    """Write a small project: an agent with a tool, and a test of it; nothing is overwritten."""
+    import shlex
+    from pathlib import Path
+
+    from vivavoce import scaffold
+
+    for path in _try(lambda: scaffold.write(Path(folder))):
+        click.echo(path)
+    agent = shlex.quote(str(Path(folder) / "agent.py"))
+    click.echo(f"\nNext:\n  python {agent} --text\n  python -m pytest {shlex.quote(folder)}")
 
 
 @cli.command()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def agent_test() -> Iterator[type[Talk]]:
-    """Talk with an agent under test: `talk = agent_test(tools=[...], replies=[...])`; see `vivavoce.testing.Talk`."""
+    """Begin talks with an agent under test; called with its tools and the replies of its model, see `Talk`."""
     from vivavoce.testing import Talk
 
     class Tested(Talk):

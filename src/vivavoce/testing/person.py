@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 RATE = 24_000
 """Hz, of what the person says and hears."""
+QUIET = 0.003
+"""Amplitude below which nobody speaks, -50 dBFS."""
 FRAME_S = 0.02
 FRAME = round(RATE * FRAME_S)
 
@@ -56,7 +58,8 @@ class Person:
 
     def say(self, sound: Samples) -> None:
         """Begin to say this."""
-        self.spoke_until = self.now + len(sound) / RATE
+        loud = np.flatnonzero(np.abs(sound) > QUIET)
+        self.spoke_until = self.now + (int(loud[-1]) + 1 if loud.size else 0) / RATE
         self._to_say.extend(np.pad(sound, (0, -len(sound) % FRAME)).reshape(-1, FRAME))
 
     @property
