@@ -42,7 +42,7 @@ pytestmark = pytest.mark.anyio
 ENGINES = {name: f"tests.scripted_engines:{name}" for name in ("vad", "stt", "llm", "tts")}
 COMMAND = [sys.executable, "-c", "from vivavoce.cli import main; main()"]
 ENVIRONMENT = os.environ | {f"VIVAVOCE_{name.upper()}": engine for name, engine in ENGINES.items()}
-ENVIRONMENT["PYTHONPATH"] = str(Path(__file__).parents[2])
+ENVIRONMENT |= {"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONIOENCODING": "utf-8"}
 SPEECH = (1.0, 2.2)
 """When the person speaks in the recording that is the microphone, seconds."""
 

@@ -151,6 +151,8 @@ class Replay:
         for output in step.outputs:
             if (effect := read_effect(output)) is not None:
                 self._do(step, effect)
+            elif "." not in str(output.get("type")):  # neither an effect that we know nor an event that was sent
+                self._log.skipped += 1
         self._view.state(self._session.state)
 
     def _happened(self, step: Step, happened: Input) -> None:
