@@ -28,11 +28,17 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 
+class Paper(StringIO):
+    """A stream that takes every letter."""
+
+    encoding = "utf-8"  # type: ignore[assignment]
+
+
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A conversation with a call of a tool, as fast as it can; beside it what the person saw."""
     folder = tmp_path_factory.mktemp("recording")
-    out = StringIO()
+    out = Paper()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.stdout", out)
         kept = anyio.run(lambda: talk(folder, llm="tests.scripted_engines:shopkeeper"))
@@ -46,7 +52,7 @@ def seen(recording: Path) -> str:
 
 async def shown(log: Path, **options: Any) -> tuple[str, str]:
     """Return what the plain view tells of the conversation, and what it says beside it."""
-    out, beside = StringIO(), StringIO()
+    out, beside = Paper(), Paper()
     with PlainConsole(out, beside) as console:
         await Replay(SessionLog(log), console, speed=float("inf"), **options).run()
     return out.getvalue(), beside.getvalue()
