@@ -45,7 +45,7 @@ pcm.default {{ type pulse server "unix:{socket}" }}
 class Pulse:
     """A running daemon."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, alsa_config: str = ALSA_CONFIG) -> None:
         self.folder = folder
         self.socket = folder / "native"
         self.environment = {
@@ -57,12 +57,13 @@ class Pulse:
             "ALSA_CONFIG_PATH": str(folder / "asound.conf"),
         }
         (folder / "client.conf").write_text("autospawn = no\n")
-        (folder / "asound.conf").write_text(ALSA_CONFIG.format(socket=self.socket))
+        (folder / "asound.conf").write_text(alsa_config.format(socket=self.socket))
         self._running: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
-        """Start the daemon and hurry its sink."""
-        self._spawn(
+        """Start the daemon, again if it was killed, and hurry its sink."""
+        self.socket.unlink(missing_ok=True)
+        self._daemon = self._spawn(
             "pulseaudio",
             "-n",
             "--daemonize=no",
@@ -73,8 +74,23 @@ class Pulse:
             f"--load=module-native-protocol-unix socket={self.socket} auth-anonymous=1",
         )
         self._await_socket()
-        self._spawn("parec", "--latency-msec=10", "--device=cable.monitor", "--raw")
-        time.sleep(2.2)  # the two seconds that the sink renders before anyone hurries it
+        self._hurry("cable")
+
+    def plug(self, sink: str, title: str) -> None:
+        """Add another sink, named so that a person can read it, and hurry it."""
+        properties = f"sink_properties=device.description={title}"
+        load = ["pactl", "load-module", "module-null-sink", f"sink_name={sink}", "rate=48000", properties]
+        subprocess.run(load, env=self._env(), check=True, stdout=subprocess.DEVNULL)
+        self._hurry(sink)
+
+    def choose(self, sink: str) -> None:
+        """Make a sink the default one, as a person does in the settings of a desktop."""
+        subprocess.run(["pactl", "set-default-sink", sink], env=self._env(), check=True)
+
+    def playing(self) -> set[str]:
+        """Return the names of the sinks into which somebody plays."""
+        sinks = {row[0]: row[1] for row in self._list("sinks")}
+        return {sinks[row[1]] for row in self._list("sink-inputs")}
 
     def unplug(self) -> None:
         """Take the devices away, as if a cable were pulled."""
@@ -82,8 +98,8 @@ class Pulse:
 
     def kill(self) -> None:
         """End the daemon without warning."""
-        self._running[0].send_signal(signal.SIGKILL)
-        self._running[0].wait()
+        self._daemon.send_signal(signal.SIGKILL)
+        self._daemon.wait()
 
     def stop(self) -> None:
         """End everything that was started."""
@@ -91,9 +107,20 @@ class Pulse:
             process.kill()
             process.wait()
 
-    def _spawn(self, *command: str) -> None:
+    def _list(self, what: str) -> list[list[str]]:
+        command = ["pactl", "list", "short", what]
+        listed = subprocess.run(command, env=self._env(), check=True, capture_output=True, text=True).stdout
+        return [line.split("\t") for line in listed.splitlines()]
+
+    def _hurry(self, sink: str) -> None:
+        self._spawn("parec", "--latency-msec=10", f"--device={sink}.monitor", "--raw")
+        time.sleep(2.2)  # the two seconds that the sink renders before anyone hurries it
+
+    def _spawn(self, *command: str) -> subprocess.Popen[bytes]:
         with (self.folder / "log").open("ab") as log:
-            self._running.append(subprocess.Popen(command, env=self._env(), stdout=subprocess.DEVNULL, stderr=log))
+            process = subprocess.Popen(command, env=self._env(), stdout=subprocess.DEVNULL, stderr=log)
+        self._running.append(process)
+        return process
 
     def _await_socket(self) -> None:
         for _ in range(100):
@@ -107,7 +134,7 @@ class Pulse:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Pulse]:
+def running(folder: Path, alsa_config: str = ALSA_CONFIG) -> Iterator[Pulse]:
     """Run a daemon whose runtime files are in the folder, and have PortAudio see its devices and no others.
 
     Skips the test where PulseAudio is not installed, except in CI, which installs it.
@@ -116,7 +143,7 @@ def running(folder: Path) -> Iterator[Pulse]:
     missing += [name for name in ("portaudio", "asound") if find_library(name) is None]
     if missing and "CI" not in os.environ:
         pytest.skip(f"{', '.join(missing)} missing: sudo apt-get install {PACKAGES}")
-    pulse = Pulse(folder)
+    pulse = Pulse(folder, alsa_config)
     with ExitStack() as stack:
         stack.callback(pulse.stop)
         pulse.start()

@@ -397,11 +397,27 @@ class _SoundDevice:
         self._beat_at = time.monotonic()
         self._beat_time = float(when.currentTime)
 
-    def _alive(self) -> bool:
+    @property
+    def alive(self) -> bool:
         """Tell whether the driver still runs and has called back lately."""
         if self._stream is None or not _active(self._stream):
             return False
         return time.monotonic() - self._beat_at < (PATIENCE_S if self._beats else START_S)
+
+    async def ensure_alive(self) -> None:
+        """Notice that the device has gone.
+
+        Raises:
+            DeviceError: it has.
+        """
+        if self.alive:
+            return
+        beats = self._beats
+        if _active(self._stream):
+            # A process that was stopped and continued finds a stale beat; the next one comes soon.
+            await anyio.sleep(PATIENCE_S / 3)
+        if beats == self._beats:
+            raise self._gone()
 
     def _gone(self) -> DeviceError:
         return DeviceError(
@@ -494,7 +510,7 @@ class SoundMicrophone(_SoundDevice):
             beats = self._beats
             with anyio.move_on_after(PATIENCE_S / 3):
                 await self._bell.wait()
-            if not self._queue and beats == self._beats and not self._alive():
+            if not self._queue and beats == self._beats and not self.alive:
                 raise self._gone()
 
     def _start(self, portaudio: Any, channels: int) -> Any:
@@ -564,10 +580,10 @@ class SoundSpeaker(_SoundDevice):
         Raises:
             DeviceError: the device has gone.
         """
-        await self._ensure_alive()
+        await self.ensure_alive()
         while self._playout.queued > self._queue_s * self.device_rate:
             await anyio.sleep(FRAME_S)
-            await self._ensure_alive()
+            await self.ensure_alive()
         if item_id != self._item_id:
             self._flush()
             self._item_id = item_id
@@ -600,7 +616,7 @@ class SoundSpeaker(_SoundDevice):
 
     def idle(self) -> bool:
         """Tell whether everything queued has been heard, or never will be since the device is gone."""
-        if not self._alive():
+        if not self.alive:
             return True
         self._flush_before_dry()
         if self._playout.queued:
@@ -610,17 +626,7 @@ class SoundSpeaker(_SoundDevice):
 
     def _now(self) -> float:
         """Return the time by the stream's clock; for a device that has gone, of the last sign of life."""
-        return float(self._stream.time) if self._alive() else self._beat_time
-
-    async def _ensure_alive(self) -> None:
-        if self._alive():
-            return
-        beats = self._beats
-        if _active(self._stream):
-            # A process that was stopped and continued finds a stale beat; the next one comes soon.
-            await anyio.sleep(PATIENCE_S / 3)
-        if beats == self._beats:
-            raise self._gone()
+        return float(self._stream.time) if self.alive else self._beat_time
 
     def _put(self, samples: Samples) -> None:
         if len(samples) and self._item_id is not None:
