@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from vivavoce import compose
+from vivavoce import compose, config
 from vivavoce.agent import services
 from vivavoce.agent.agent import Agent
+from vivavoce.agent.hands import Manner
+from vivavoce.agent.phrases import phrases
 from vivavoce.agent.tools import Toolbox, load_tools
 from vivavoce.config import ConfigError
 from vivavoce.realtime.server import Ids
@@ -25,12 +27,15 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from vivavoce.agent.agent import View
+    from vivavoce.agent.hotplug import Devices
     from vivavoce.agent.services import Service
     from vivavoce.compose import ClientLink
     from vivavoce.config import Settings
     from vivavoce.ports import Microphone, Speaker, Tool
     from vivavoce.realtime.client import Input, Output
 
+SETTLE_S = 0.7
+"""Time in which Yandex adds to a transcript that it has called complete, seconds."""
 ANSWER_FILE = "vivavoce-answer.wav"
 LEAD_S = 20.0
 """How far ahead of real time `serve` sends speech, seconds."""
@@ -64,6 +69,8 @@ class Sound:
     speaker_name: str = ""
     in_step: bool = False
     """Whether only sound takes time."""
+    devices: Devices | None = None
+    """Who tells what becomes of the devices, where they are real ones."""
 
 
 async def talk(settings: Settings, options: TalkOptions) -> None:
@@ -73,26 +80,68 @@ async def talk(settings: Settings, options: TalkOptions) -> None:
         VivavoceError: it cannot be held; the message names the remedy.
     """
     service = services.find(settings)
-    tools = toolbox(options.tools)
     options = _without_devices(settings, options)
     _check_files(options)
     async with AsyncExitStack() as stack:
+        tools = await stack.enter_async_context(open_tools(settings, service, options.tools))
         sound = await stack.enter_async_context(open_sound(settings, options, service))
         link = await stack.enter_async_context(compose.open_link(settings, service, waiting))
         await converse(settings, options, service, tools, sound, link)
 
 
-def toolbox(wanted: Sequence[str | Tool | Callable[..., Any]]) -> Toolbox:
-    """Return the weather and the tools that a person asks for."""
-    from vivavoce.agent.toolbox.weather import get_weather
+@asynccontextmanager
+async def open_tools(
+    settings: Settings, service: Service, wanted: Sequence[str | Tool | Callable[..., Any]] = ()
+) -> AsyncIterator[Toolbox]:
+    """Put together what the model may call: what the program brings, what is built in, and the servers of tools.
+
+    Raises:
+        VivavoceError: a tool cannot be had; the message names the remedy.
+    """
+    from vivavoce.agent import mcp_servers
+
+    tools = toolbox(settings, service, wanted)
+    async with mcp_servers.open_sources(config.mcp_servers(settings)) as sources:
+        for source in sources:
+            if not source.listed_tools:
+                _tell(f"No tools of {source.name}: {source.failure}.")
+        for tool in mcp_servers.tools_of(sources, (definition.name for definition in tools.definitions())):
+            tools.add(tool)
+        yield tools
+
+
+def toolbox(settings: Settings, service: Service, wanted: Sequence[str | Tool | Callable[..., Any]] = ()) -> Toolbox:
+    """Return the tools that a program brings, and the built-in ones that neither it nor the service has.
+
+    Raises:
+        VivavoceError: a tool cannot be had; the message names the remedy.
+    """
+    from vivavoce.agent.toolbox import built_in
 
     tools = Toolbox()
     for each in wanted:
         for tool in load_tools(each) if isinstance(each, str) else [each]:
             tools.add(tool)
-    if get_weather.name not in {definition.name for definition in tools.definitions()}:
-        tools.add(get_weather)
+    theirs = {tool["name"] for tool in service.session.get("tools", ())}
+    try:
+        ours = built_in(files=settings.files, web_search=settings.web_search)
+    except ValueError as lacking:
+        raise ConfigError(str(lacking)) from None
+    for tool in ours:
+        if tool.name not in tools and tool.name not in theirs:
+            tools.add(tool)
     return tools
+
+
+def _manner(settings: Settings) -> Manner:
+    """Return how to behave around calls; Yandex cannot speak out of turn, and tells what it hears piece by piece."""
+    pieces = settings.service == "yandex"
+    return Manner(
+        words=phrases(settings.language),
+        fillers=settings.filler_s > 0 and not pieces,
+        filler_after_s=settings.filler_s,
+        settle_s=SETTLE_S if pieces else 0.0,
+    )
 
 
 def _check_files(options: TalkOptions) -> None:
@@ -128,25 +177,26 @@ async def open_sound(settings: Settings, options: TalkOptions, service: Service)
     Raises:
         DeviceError: one of them cannot be opened.
     """
-    from vivavoce.agent.devices import SoundMicrophone, SoundSpeaker
     from vivavoce.agent.files import AudioClock, WavMicrophone, WavSpeaker
+    from vivavoce.agent.hotplug import Devices
 
     in_rate, out_rate = services.IN_RATE, service.out_rate
     clock = AudioClock(realtime=not (options.fast and options.input_file))
+    devices = Devices()
     async with AsyncExitStack() as stack:
         microphone: Any = None
         speaker: Any = None
         if options.input_file:
             microphone = WavMicrophone(options.input_file, clock=clock, sample_rate=in_rate)
+            await stack.enter_async_context(microphone)
         elif not options.text:
-            microphone = SoundMicrophone(settings.input_device, sample_rate=in_rate)
+            microphone = devices.microphone(settings.input_device, sample_rate=in_rate)
         if options.output_file:
             speaker = WavSpeaker(options.output_file, clock=clock, sample_rate=out_rate)
+            await stack.enter_async_context(speaker)
         elif not options.text and not options.input_file:
-            speaker = SoundSpeaker(settings.output_device, sample_rate=out_rate)
-        for device in (microphone, speaker):
-            if device is not None:
-                await stack.enter_async_context(device)
+            speaker = devices.speaker(settings.output_device, sample_rate=out_rate)
+        await stack.enter_async_context(devices.opened())
         names = [str(getattr(device, "name", "")) for device in (microphone, speaker)]
         yield Sound(
             microphone,
@@ -154,6 +204,7 @@ async def open_sound(settings: Settings, options: TalkOptions, service: Service)
             options.input_file or names[0],
             options.output_file or names[1],
             in_step=not clock.realtime,
+            devices=devices,
         )
 
 
@@ -167,6 +218,8 @@ async def converse(
     with console_for(
         sound.microphone_name, sound.speaker_name, print_json=options.print_json, text=options.text
     ) as console:
+        if sound.devices is not None:
+            sound.devices.note = console.note
         opening = greeting(settings, options)
         parts = agent_parts(settings, service, tools, sound)
         with record(settings, service, sound, console, session=parts["session"], greeting=opening) as watchers:
@@ -213,6 +266,7 @@ def agent_parts(settings: Settings, service: Service, tools: Toolbox, sound: Sou
         "microphone": sound.microphone,
         "speaker": sound.speaker,
         "in_step": sound.in_step,
+        "manner": _manner(settings),
     }
 
 

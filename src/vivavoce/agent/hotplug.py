@@ -99,7 +99,7 @@ class Devices:
     async def _look_after(self) -> None:
         defaults = _Defaults()
         pause_s = FIRST_PAUSE_S
-        while True:
+        while self._sides:
             with anyio.move_on_after(pause_s if self._lost() else CHECK_S):
                 await self.trouble.wait()
             self.trouble = anyio.Event()
