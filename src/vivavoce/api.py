@@ -80,10 +80,11 @@ async def converse(
     from vivavoce.agent.conversation import Conversation
 
     chosen = load(settings)
-    service, box = services.find(chosen), run.toolbox(tools)
+    service = services.find(chosen)
     async with AsyncExitStack() as stack:
         sound = await stack.enter_async_context(_sound(chosen, service, microphone, speaker, text=text))
         link = await stack.enter_async_context(compose.open_link(chosen, service, nullcontext))
+        box = await stack.enter_async_context(run.open_tools(chosen, service, tools))
         greeting = run.greeting(chosen, run.TalkOptions(text=text))
         conversation = Conversation(link, greeting=greeting, **run.agent_parts(chosen, service, box, sound))
         await stack.enter_async_context(beside(conversation.run))

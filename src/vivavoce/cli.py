@@ -65,6 +65,13 @@ def cli(context: click.Context, verbose: bool) -> None:  # noqa: FBT001 - click 
 @click.option("--output-device", metavar="DEVICE", help="Speaker: index or part of its name.")
 @click.option("--record", metavar="FOLDER", help="Record sound, transcript and log in a new folder there.")
 @click.option("--tool", "tools", multiple=True, metavar="MODULE:FUNCTION", help="A function that the model may call.")
+@click.option(
+    "--mcp", multiple=True, metavar="SERVER", help="A server of tools (MCP): a command or an https:// address."
+)
+@click.option("--files", metavar="FOLDER", help="Text and Markdown files that the assistant may search.")
+@click.option(
+    "--web-search", type=click.Choice(["searxng", "brave", "tavily", "duckduckgo"]), help="Who searches the web."
+)
 @click.option("--print-json", is_flag=True, help="One JSON object a line, for programs.")
 @_engine_options
 def talk(
@@ -74,6 +81,7 @@ def talk(
     output_file: str | None,
     fast: bool,
     tools: tuple[str, ...],
+    mcp: tuple[str, ...],
     print_json: bool,
     **flags: Any,
 ) -> None:
@@ -84,7 +92,7 @@ def talk(
     options = TalkOptions(
         text=text, input_file=input_file, output_file=output_file, fast=fast, tools=tools, print_json=print_json
     )
-    _run(run_talk, flags, options)
+    _run(run_talk, flags | {"mcp": mcp or None}, options)
 
 
 @cli.command()

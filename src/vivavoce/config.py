@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 PREFIX = "VIVAVOCE_"
 FILE = "vivavoce.toml"
 NOT_SETTINGS = frozenset(
-    "cache models_from config log key llm_key stt_key tts_key api_keys geocoding_url forecast_url".split()  # noqa: SIM905
+    "cache models_from config log key llm_key stt_key tts_key api_keys geocoding_url forecast_url "  # noqa: SIM905
+    "searxng_url".split()
 )
 """Environment variables of ours that other modules read."""
-LISTS = frozenset({"allowed_origins"})
+LISTS = frozenset({"allowed_origins", "mcp"})
 """Settings whose environment variable has commas between its values."""
 
 INSTRUCTIONS = (
@@ -33,6 +34,29 @@ INSTRUCTIONS = (
 
 class ConfigError(VivavoceError):
     """A setting is wrong; the message names the remedy."""
+
+
+class McpServer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A server of tools (Model Context Protocol): a program, or an address."""
+
+    name: str = ""
+    """What its tools are prefixed with where names collide; made from program or host where it is empty."""
+    command: str | None = None
+    """A program with its arguments."""
+    url: str | None = None
+    """An address, https:// or http://."""
+    env: dict[str, str] = {}
+    """Of the program, beside ours."""
+    headers: dict[str, str] = {}
+    """Of each request, such as Authorization."""
+    tools: tuple[str, ...] | None = None
+    """Names of those that may be called; None for all."""
+    confirm: Literal["destructive", "always", "never"] = "destructive"
+    """Which calls the person must agree to: those of tools that say that they destroy, all, or none."""
+
+    def __post_init__(self) -> None:
+        if bool(self.command) == bool(self.url):
+            raise ValueError("a server of tools has either a command or a url")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +80,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Index or part of the name."""
     record: str | None = None
     """Folder in which each conversation is recorded in a folder of its own."""
+
+    mcp: tuple[McpServer | str, ...] = ()
+    """Servers of tools: tables, or simply commands and addresses."""
+    files: str | None = None
+    """A folder whose text and Markdown files the assistant may search."""
+    web_search: Literal["searxng", "brave", "tavily", "duckduckgo"] | None = None
+    """Who searches the web; None for the one that the environment has a key or an address of, if any."""
+    filler_s: Annotated[float, Meta(ge=0.0)] = 1.5
+    """After so long a slow call is bridged with "One moment."; 0 for never."""
 
     profile: Literal["quality", "fast"] = "quality"
     """Which embedded language model: the better or the faster one."""
@@ -92,6 +125,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Sessions that one key, or one address, may open a second."""
     session_minutes: Annotated[float, Meta(gt=0.0)] = 60.0
     """After which a session expires."""
+
+
+def mcp_servers(settings: Settings) -> tuple[McpServer, ...]:
+    """Return the servers of tools that the settings name."""
+    return tuple(server if isinstance(server, McpServer) else _mcp_server(server) for server in settings.mcp)
+
+
+def _mcp_server(text: str) -> McpServer:
+    is_address = text.startswith(("https://", "http://"))
+    return McpServer(url=text) if is_address else McpServer(command=text)
 
 
 def load(
