@@ -8,6 +8,8 @@ from vivavoce.testing import ScriptedLanguageModel, ScriptedSpeechToText, Script
 QUESTION = "What is the capital of France?"
 ANSWER = "Paris, of course."
 STOCK = "Three apples are left."
+STORY = " ".join(["Well,", *["once"] * 99, "upon a time."])
+"""Six seconds long."""
 
 
 def stt() -> ScriptedSpeechToText:
@@ -16,6 +18,10 @@ def stt() -> ScriptedSpeechToText:
 
 def llm() -> ScriptedLanguageModel:
     return ScriptedLanguageModel([ANSWER])
+
+
+def storyteller() -> ScriptedLanguageModel:
+    return ScriptedLanguageModel([STORY])
 
 
 def shopkeeper() -> ScriptedLanguageModel:

@@ -22,6 +22,7 @@ import subprocess
 import time
 from contextlib import ExitStack, contextmanager
 from ctypes.util import find_library
+from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest import mock
 
@@ -31,8 +32,8 @@ from vivavoce.agent import devices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
+ROOT = Path(__file__).parents[2]
 PACKAGES = "pulseaudio pulseaudio-utils libasound2-plugins libportaudio2"
 
 ALSA_CONFIG = """
@@ -76,12 +77,12 @@ class Pulse:
         self._await_socket()
         self._hurry("cable")
 
-    def plug(self, sink: str, title: str) -> None:
-        """Add another sink, named so that a person can read it, and hurry it."""
+    def plug(self, sink: str, title: str, *, wait: bool = True) -> None:
+        """Add a sink, named so that a person can read it, and hurry it."""
         properties = f"sink_properties=device.description={title}"
         load = ["pactl", "load-module", "module-null-sink", f"sink_name={sink}", "rate=48000", properties]
         subprocess.run(load, env=self._env(), check=True, stdout=subprocess.DEVNULL)
-        self._hurry(sink)
+        self._hurry(sink, wait=wait)
 
     def choose(self, sink: str) -> None:
         """Make a sink the default one, as a person does in the settings of a desktop."""
@@ -112,9 +113,10 @@ class Pulse:
         listed = subprocess.run(command, env=self._env(), check=True, capture_output=True, text=True).stdout
         return [line.split("\t") for line in listed.splitlines()]
 
-    def _hurry(self, sink: str) -> None:
+    def _hurry(self, sink: str, *, wait: bool = True) -> None:
         self._spawn("parec", "--latency-msec=10", f"--device={sink}.monitor", "--raw")
-        time.sleep(2.2)  # the two seconds that the sink renders before anyone hurries it
+        if wait:
+            time.sleep(2.2)  # the two seconds that the sink renders before anyone hurries it
 
     def _spawn(self, *command: str) -> subprocess.Popen[bytes]:
         with (self.folder / "log").open("ab") as log:
