@@ -71,10 +71,11 @@ class Source:
         pause = FIRST_PAUSE_S
         while True:
             try:
-                async with AsyncExitStack() as stack:
-                    client = await self._connect(stack)
-                    pause = FIRST_PAUSE_S
-                    await self._watch(client)
+                with fail_after(LISTING_S) as patience:
+                    async with AsyncExitStack() as stack:
+                        client = await self._connect(stack)
+                        pause, patience.deadline = FIRST_PAUSE_S, float("inf")
+                        await self._watch(client)
             except Exception as wrong:  # noqa: BLE001 - the other side may do anything
                 self.failure = self._failure(wrong)
                 _log.info("the server of tools %s is away: %s", self.name, self.failure)
@@ -97,6 +98,7 @@ class Source:
             result = await self._client.call_tool(name, arguments)
         except Exception as wrong:
             if mcp_link.is_broken(wrong):
+                self._client, self._back = None, anyio.Event()
                 self._lost.set()
                 raise ToolError(f"{self.name} broke off; whether {name} was done is not known: say so.") from wrong
             raise ToolError(f"{name} failed: {mcp_link.innermost(wrong)}") from wrong
@@ -106,9 +108,8 @@ class Source:
         return said
 
     async def _connect(self, stack: AsyncExitStack) -> Client:
-        with fail_after(LISTING_S):
-            client = await stack.enter_async_context(self._dial(stack))
-            self.tools = await mcp_link.tools_of(client)
+        client = await stack.enter_async_context(self._dial(stack))
+        self.tools = await mcp_link.tools_of(client)
         self._client = client
         self._back.set()
         self.listed.set()
