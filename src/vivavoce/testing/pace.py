@@ -60,7 +60,7 @@ class Pace:
 
     def __init__(self) -> None:
         self.answers = 0
-        """Responses that are done."""
+        """Responses that are done, but for those that were cancelled."""
         self._news = anyio.Event()
         self._posted = 0
         """Events that the agent wants to send."""
@@ -112,7 +112,7 @@ class Pace:
                 self._responses.add(what.response.id)
             case ResponseDone():
                 self._responses.discard(what.response.id)
-                self.answers += 1
+                self.answers += what.response.status != "cancelled"
             case _:
                 pass
         self.changed()
@@ -120,6 +120,14 @@ class Pace:
     def watch_server(self, what: object) -> None:
         """See what goes in and out of the server's half of the session."""
         self._uttered += isinstance(what, ServerEvent)
+
+    def agreed(self, call_id: str) -> None:
+        """Say that the person agreed to a call: it runs now."""
+        self._calls.add(call_id)
+
+    def called(self, call_id: str) -> None:
+        """Say that a call has a result."""
+        self._calls.discard(call_id)
 
     def let_run(self) -> None:
         """Wait for the calls that run now no longer: time passes over them."""

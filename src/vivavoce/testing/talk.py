@@ -16,7 +16,7 @@ from anyio.from_thread import start_blocking_portal
 from vivavoce import compose, plugins, run
 from vivavoce.agent import services
 from vivavoce.agent.agent import Agent
-from vivavoce.agent.conversation import Called, Event, Told
+from vivavoce.agent.conversation import Called, Confirmed, Event, Told
 from vivavoce.agent.tools import Toolbox
 from vivavoce.aio import beside
 from vivavoce.config import load
@@ -47,7 +47,8 @@ if TYPE_CHECKING:
     from vivavoce.testing.engines import Reply
 
 Models: TypeAlias = Literal["scripted", "embedded"]
-Until: TypeAlias = "float | str | None"
+Until: TypeAlias = "float | str | type[Event] | None"
+"""Seconds of an answer, words of it, or a kind of event, such as a call."""
 
 WORD_S = 0.2
 """How long a person takes for a word, scripted."""
@@ -122,7 +123,7 @@ class AsyncTalk:
             await stack.enter_async_context(beside(partial(hub.open, self._server, watch=self._pace.watch_server)))
             await stack.enter_async_context(beside(self._converse))
             stack.callback(self._person.leave)
-            await self._listen(self.opening, None)
+            await self._live_until(self.opening, lambda: self._silent)
             self._stack = stack.pop_all()
         return self
 
@@ -139,8 +140,8 @@ class AsyncTalk:
         Args:
             text: spoken by an embedded voice, or as a tone where the ears are scripted.
             heard: what scripted ears make of it, if not the same.
-            until: listen only for so many seconds of the answer, or up to these words of it: what comes next, if it
-                is said, interrupts.
+            until: listen only for so many seconds of the answer, up to these words of it, or up to such an event:
+                what is said next interrupts.
 
         Raises:
             TalkError: nothing came of it in a minute, or the conversation is over.
@@ -173,9 +174,17 @@ class AsyncTalk:
         return await self._listen(turn, until)
 
     async def listen(self, seconds: float | None = None) -> Turn:
-        """Say nothing, for so long, or until the agent has said what it has to say."""
-        turn = self._begin("")
-        return await self._listen(turn, None, seconds)
+        """Say nothing: for so many seconds, or until the agent has said something by itself.
+
+        Raises:
+            TalkError: it has nothing to say.
+        """
+        turn, answers = self._begin(""), self._pace.answers
+        if seconds is not None:
+            end = self._person.now + seconds
+            return await self._live_until(turn, lambda: self._person.now >= end)
+        await self._wait(turn, lambda: not self.agent.quiet or self._pace.answers > answers)
+        return await self._live_until(turn, lambda: self._silent)
 
     async def _speak(self, sound: Samples, asked: str, heard: str, until: Until) -> Turn:
         self._transcripts.append(heard)
@@ -183,26 +192,39 @@ class AsyncTalk:
         self._person.say(sound)
         return await self._listen(self._begin(asked), until)
 
+    async def _listen(self, turn: Turn, until: Until) -> Turn:
+        """Listen to the answer, as far as it is wanted; who was not heard gets none."""
+        answers, patience = self._pace.answers, max(self._person.now, self._person.spoke_until) + UNHEARD_S
+
+        def over() -> bool:
+            answered = self._pace.answers > answers or self._person.now >= patience
+            return (answered and self._silent) or _reached(turn, until)
+
+        return await self._live_until(turn, over, lambda: _reached(turn, until))
+
     # Time ------------------------------------------------------------------------------------------------------------
 
-    async def _listen(self, turn: Turn, until: Until, seconds: float | None = None) -> Turn:
-        answers, begun = self._pace.answers, self._person.now
+    @property
+    def _silent(self) -> bool:
+        """Tell whether nobody says or does anything."""
+        return not self._person.speaking and self._person.idle() and self.agent.quiet
+
+    async def _live_until(
+        self, turn: Turn, over: Callable[[], bool], early: Callable[[], bool] = lambda: False
+    ) -> Turn:
+        """Let time pass, frame by frame, until the turn is over; each begins when all of the one before is done."""
         while True:
-            await self._settle(turn)
-            waited = self._person.now - max(begun, self._person.spoke_until)
-            if _reached(turn, until) or (seconds is not None and waited >= seconds):
-                return turn
-            done = self._pace.answers > answers or waited >= UNHEARD_S or not (turn.asked or seconds)
-            if seconds is None and done and not self._person.speaking and self._person.idle() and self.agent.quiet:
+            await self._wait(turn, lambda: self._realtime or self._pace.settled(self._person) or early())
+            if over():
                 return turn
             await self._live()
 
-    async def _settle(self, turn: Turn) -> None:
-        """Wait until everybody has done what is to do now."""
+    async def _wait(self, turn: Turn, ready: Callable[[], bool]) -> None:
+        """Wait, in real time, until something is done."""
         with anyio.move_on_after(PATIENCE_S) as patience:
-            while not (self._over or self._pace.settled(self._person)) and not self._realtime:
+            while not (self._over or ready()):
                 await self._pace.news()
-        if self._failure or self._over or patience.cancelled_caught:
+        if self._over or patience.cancelled_caught:
             why = self._failure or ("the conversation is over" if self._over else f"no end in {PATIENCE_S:g} s")
             raise TalkError(f"Nothing came of it ({why}):\n{turn!r}") from self._failure
 
@@ -262,6 +284,11 @@ class AsyncTalk:
                 key = event.call_id
             case Called():
                 key = event.run.call_id
+                self._pace.called(key)
+            case Confirmed():
+                key = event.run.call_id
+                if event.yes:
+                    self._pace.agreed(key)
             case _:
                 key = ""
         turns = [self.opening, *self.turns]
@@ -310,7 +337,7 @@ class Talk:
         return self._call(partial(self._talk.type, text, until=until))
 
     def listen(self, seconds: float | None = None) -> Turn:
-        """Say nothing, for so long, or until the agent has said what it has to say."""
+        """Say nothing: for so many seconds, or until the agent has said something by itself."""
         return self._call(partial(self._talk.listen, seconds))
 
     @property
@@ -356,8 +383,10 @@ def _reached(turn: Turn, until: Until) -> bool:
             return False
         case str():
             return until.casefold() in turn.said.casefold()
-        case _:
+        case int() | float():
             return len(turn.answer) >= until * RATE
+        case _:
+            return any(isinstance(event, until) for _, event in turn.events)
 
 
 async def _spoken(text: str, *, scripted: bool) -> Samples:
