@@ -31,7 +31,7 @@ pytestmark = pytest.mark.anyio
 class Paper(StringIO):
     """A stream that takes every letter."""
 
-    encoding = "utf-8"  # type: ignore[assignment]
+    encoding = "utf-8"
 
 
 @pytest.fixture(scope="module")

@@ -60,8 +60,10 @@ OPENING_S = 1.0
 """Both tracks have begun by then; the earlier one begins the file."""
 SEAM_S = 0.04
 """A piece whose time differs by more does not follow on from the one before it."""
-DRIFT_S = 0.01
+DRIFT_S = 0.005
 """Clocks that differ by more in the mean are brought together again."""
+MEAN_OVER = 50
+"""Pieces."""
 OTHER_CLOCK_S = 2.0
 """Ends whose times differ by more when they tell of the same moment do not share a clock."""
 BACKLOG_S = 0.3
@@ -108,6 +110,9 @@ class _Line:
         self._taken = self._made = 0
         self._next: int | None = None
         self._drift = 0.0
+        """How much later than they are put pieces seem to be, in the mean, samples."""
+        self._pieces = 0
+        """Over which that is the mean."""
 
     def place(self, when: float, samples: Samples) -> tuple[int, Samples]:
         """Return where a piece goes, samples into the file, and what is to be put there.
@@ -125,12 +130,14 @@ class _Line:
 
     def _start(self, wanted: float) -> int:
         if self._next is None or abs(wanted - self._next) > SEAM_S * RATE:
-            self._drift = 0.0
+            self._drift, self._pieces = 0.0, 0
             return round(wanted)
-        self._drift += (wanted - self._next - self._drift) / 50
-        if abs(self._drift) < DRIFT_S * RATE:
+        self._pieces += 1
+        self._drift += (wanted - self._next - self._drift) / min(self._pieces, MEAN_OVER)
+        if abs(self._drift) < DRIFT_S * RATE or self._pieces < MEAN_OVER // 2:
             return self._next
-        start, self._drift = self._next + round(self._drift), 0.0
+        start = self._next + round(self._drift)
+        self._drift, self._pieces = 0.0, 0
         return start
 
 
