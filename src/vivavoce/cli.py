@@ -42,6 +42,24 @@ _engine_options = _options(
 )
 
 
+def _list_devices(context: click.Context, _: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 - click's callback
+    if wanted:
+        from vivavoce import household
+
+        _try(household.devices)
+        context.exit()
+
+
+_list_devices_option = click.option(
+    "--list-devices",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_devices,
+    help="List microphones and speakers, and exit.",
+)
+
+
 @click.group(context_settings=CONTEXT, invoke_without_command=True)
 @click.version_option(package_name="vivavoce")
 @click.option("-v", "--verbose", is_flag=True, help="Log what happens inside, to standard error.")
@@ -63,6 +81,7 @@ def cli(context: click.Context, verbose: bool) -> None:  # noqa: FBT001 - click 
 @click.option("--fast", is_flag=True, help="With --input: as fast as it can, not in real time.")
 @click.option("--input-device", metavar="DEVICE", help="Microphone: index or part of its name.")
 @click.option("--output-device", metavar="DEVICE", help="Speaker: index or part of its name.")
+@_list_devices_option
 @click.option("--record", metavar="FOLDER", help="Record sound, transcript and log in a new folder there.")
 @click.option("--tool", "tools", multiple=True, metavar="MODULE:FUNCTION", help="A function that the model may call.")
 @click.option(
