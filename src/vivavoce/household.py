@@ -149,7 +149,7 @@ def _check_sound(_: Settings) -> list[Finding]:
     try:
         found = list_devices()
     except VivavoceError as wrong:
-        return [Finding("bad", "No PortAudio", str(wrong))]
+        return [Finding("bad", "No sound system", str(wrong))]
     findings = []
     sides: tuple[tuple[Literal["input", "output"], str], ...] = (("input", "microphone"), ("output", "speaker"))
     for direction, word in sides:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from tests.scenarios.command import started
+from tests.scenarios.command import started, vivavoce
 from tests.scripted_engines import QUESTION, STORY
 from tests.system import pulse as pulse_audio
 
@@ -88,3 +88,19 @@ def test_an_answer_and_the_conversation_go_on_when_the_devices_are_back(pulse: P
     heard = from_pcm16((tmp_path / "rest.raw").read_bytes())
     assert np.count_nonzero(np.abs(heard) > 0.01) > 2.5 * RATE, "the rest of the answer"
     assert len(STORY.split()) * 0.06 > 6
+
+
+def test_devices_are_listed_where_they_are_chosen(pulse: Pulse, tmp_path: Path) -> None:
+    listed = vivavoce("talk", "--list-devices", cwd=tmp_path, **pulse.environment)
+    assert (listed.code, listed.err) == (0, "")
+    assert "loudspeaker" in listed.out
+    assert listed.out == vivavoce("devices", cwd=tmp_path, **pulse.environment).out
+
+
+def test_a_sound_system_without_a_configuration_is_one_sentence(tmp_path: Path) -> None:
+    """ALSA itself would abort the process."""
+    for command in (("devices",), ("talk", "--input-device", "cable end")):
+        ended = vivavoce(*command, cwd=tmp_path, ALSA_CONFIG_PATH="/nonexistent")
+        assert ended.code == 1
+        (line,) = ended.err.splitlines()
+        assert line.endswith("unset ALSA_CONFIG_PATH, or sudo apt-get install --reinstall libasound2-data")
