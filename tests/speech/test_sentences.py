@@ -96,6 +96,10 @@ def test_where_sentences_end(text):
         "Yes. |Here is what I found, as you asked.",
         "One, two, three. |Four, five, six, seven, eight.",
         "The price is 1,000 dollars at 10:30, |more or less, you see.",
+        "The sky is blue today |because of the light and because of the air.",
+        "Paris is the capital |and it is large.",
+        "Bread and butter and jam taste good. |And so does tea.",
+        "Call me but once.",
         "  \n|",
     ],
 )

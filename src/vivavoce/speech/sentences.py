@@ -23,6 +23,11 @@ _END = re.compile(
     r"|\s*\n\s*(?=\S)"
 )
 _CLAUSE = re.compile(rf"(?:[,;:]{_CLOSERS}|\s*[—–]|\s-)\s+(?=\S)|[，、；：](?=\S)")
+_JOINT = re.compile(
+    r"\s+(?=(?:because|but|while|which|although|though|whereas|unless|until|"
+    r"and (?:I|you|he|she|it|we|they|there|this|that|then)|потому|поэтому|хотя)\s)"
+)
+"""Before a word that begins another clause, where no comma need stand."""
 _WORD = re.compile(r"""[^\s("'“‘«\[*_]*$""")
 _LINE_MARKS = " \t*_#>-"
 
@@ -103,8 +108,8 @@ def _cut(text: str, *, clause: bool, whole: bool = False) -> int | None:
 def _ends(text: str, bound: int, *, clause: bool) -> list[int]:
     """Return the first end of a sentence and the first of a clause, where there are such up to the bound."""
     found = [next((m.end() for m in _END.finditer(text) if _ends_sentence(text, m)), None)]
-    if clause:
-        found.append(next((m.end() for m in _CLAUSE.finditer(text) if _stands_alone(text[: m.start()])), None))
+    for joint in (_CLAUSE, _JOINT) if clause else ():
+        found.append(next((m.end() for m in joint.finditer(text) if _stands_alone(text[: m.start()])), None))
     return [end for end in found if end is not None and end <= bound]
 
 
