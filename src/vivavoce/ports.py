@@ -33,10 +33,12 @@ OutT_contra = TypeVar("OutT_contra", contravariant=True)
 class LinkClosed(VivavoceError):  # noqa: N818 - the end of a link is not always an error
     """The other side has gone, or was never there; the message is fit for a person."""
 
-    def __init__(self, message: str, code: int = 1000) -> None:
+    def __init__(self, message: str, code: int = 1000, *, retry_after: float = 0.0) -> None:
         super().__init__(message)
         self.code = code
         """WebSocket close code (RFC 6455 section 7.4)."""
+        self.retry_after = retry_after
+        """Seconds to wait before another try, as far as the other side says so."""
 
 
 class Link(Protocol[InT_co, OutT_contra]):

@@ -10,6 +10,7 @@ from tests.realtime.harness import BYTES_PER_MS, Counted, Server, sound
 from vivavoce.realtime import events as wire
 from vivavoce.realtime import facts
 from vivavoce.realtime.client import (
+    NOT_RUN,
     Captured,
     ClientSession,
     Hush,
@@ -142,7 +143,9 @@ class World:
                 assert item_id not in self.cut, "an item is cut once"
                 assert ms == self.heard_ms[item_id]
                 self.cut[item_id] = ms
-            case wire.ConversationItemCreate(item=FunctionCallOutput(call_id=call_id)):
+            case wire.ConversationItemCreate(item=FunctionCallOutput(call_id=call_id, output=output)) if (
+                output != NOT_RUN
+            ):
                 self.answered[call_id] += 1
             case _:
                 pass

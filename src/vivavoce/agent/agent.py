@@ -19,6 +19,7 @@ from anyio import CancelScope, create_task_group
 from vivavoce.agent.ears import Ears
 from vivavoce.agent.hands import USUAL, Hands, Manner
 from vivavoce.agent.laps import Laps
+from vivavoce.agent.lasting import Line
 from vivavoce.agent.masking import Mask
 from vivavoce.agent.minutes import Minutes
 from vivavoce.agent.mouth import Mouth
@@ -30,20 +31,22 @@ from vivavoce.realtime.client import (
     ClientSession,
     Hush,
     Interrupted,
+    Lost,
     Play,
     Played,
+    Renew,
     Report,
     Run,
     Show,
     State,
     Stop,
+    Tick,
     TurnBegun,
     TurnTaken,
     Typed,
     Unanswered,
     Warn,
 )
-from vivavoce.realtime.errors import ProtocolError
 from vivavoce.realtime.events import (
     AnyClientEvent,
     AnyServerEvent,
@@ -61,6 +64,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
+    from vivavoce.agent.lasting import Opening
     from vivavoce.agent.tools import Toolbox, ToolResult
     from vivavoce.ports import Link, Microphone, Speaker
     from vivavoce.realtime.client import AnyEffect, Input, Output
@@ -147,6 +151,8 @@ class Agent:
         manner: Manner = USUAL,
         voices: Sequence[str] = (),
         watchers: Sequence[Callable[[Input | Output], None]] = (),
+        reopen: Opening | None = None,
+        written_recall: bool = False,
     ) -> None:
         """Get ready.
 
@@ -163,14 +169,22 @@ class Agent:
             manner: how to behave around calls.
             voices: what `change_voice` may take, as far as known.
             watchers: see everything that goes in and out of the session.
+            reopen: opens another link when one has gone; without it the conversation ends then.
+            written_recall: whether another session can be told of the conversation in one message only.
         """
         self.voices = voices
         self.voice: str | None = session.get("audio", {}).get("output", {}).get("voice")
         """The one that was asked for; None for the server's choice."""
         self._laps = _laps(session)
         self._detection = session.get("audio", {}).get("input", {}).get("turn_detection")
-        self._client = ClientSession(session, mint=mint, greeting=greeting)
-        self._link = link
+        self._client = ClientSession(
+            session,
+            mint=mint,
+            greeting=greeting,
+            unix=time.time() - anyio.current_time(),
+            written_recall=written_recall,
+        )
+        self._line = Line(link, reopen, watcher=view, hear=self._take, lost=self._lose)
         self._view = view
         self._hands = Hands(tools, view, self.step, manner)
         self._ears = None if microphone is None else Ears(microphone, view.level)
@@ -186,12 +200,13 @@ class Agent:
         self._dropped = 0
         self._outbox: deque[AnyClientEvent] = deque()
         self._posted = anyio.Event()
+        self._alarm = CancelScope()
 
     async def run(self) -> None:
-        """Converse until the recording ends, the server goes or the caller cancels.
+        """Converse until the recording ends, the server goes for good or the caller cancels.
 
         Raises:
-            LinkClosed: the server has gone; the message says why.
+            LinkClosed: the server has gone and cannot be reached again; the message says why.
             DeviceError: the microphone or the speaker has gone.
         """
         try:
@@ -200,25 +215,29 @@ class Agent:
                 self._tasks.start_soon(self._send)
                 self._tasks.start_soon(self._mouth.run)
                 self._tasks.start_soon(self._follow_devices)
+                self._tasks.start_soon(self._wake)
                 if self._ears is not None:
                     self._tasks.start_soon(self._listen, self._ears)
-                await self._receive()
+                await self._line.run()
         except BaseExceptionGroup as group:
             raise _first(group) from None
         finally:
             self._mouth.close()
             with CancelScope(shield=True), anyio.move_on_after(2):
-                await self._link.close()
+                await self._line.close()
 
     def step(self, happened: Input) -> None:
         """Tell the session what happened and do what it says."""
         self._tell_watchers(happened)
-        for output in self._client.step(happened):
+        for output in self._client.step(happened, anyio.current_time()):
             self._tell_watchers(output)
             if isinstance(output, ClientEvent):
                 self._post(output)
             else:
                 self._do(output)
+        self._line.follow(ready=self._client.ready)
+        if (due := self._due()) != self._alarm.deadline:
+            self._alarm.deadline = due
         self._view.state(self._client.state)
 
     @property
@@ -327,6 +346,9 @@ class Agent:
                 self._view.report(effect)
             case Warn():
                 self._view.warn(effect)
+            case Renew():
+                self._outbox.clear()
+                self._line.renew()
             case _:
                 assert_never(effect)
 
@@ -342,6 +364,8 @@ class Agent:
     # Sound -----------------------------------------------------------------------------------------------------------
 
     async def _listen(self, ears: Ears) -> None:
+        if self._in_step:
+            await self._until_server_waits()
         async for audio in ears.frames():
             if audio is not None:
                 self.step(Captured(audio))
@@ -357,7 +381,8 @@ class Agent:
             await anyio.sleep(0 if self._outbox else POLL_S / 10)
 
     def _must_answer(self) -> bool:
-        return self._client.state == "thinking" or (self._client.answering and self._mouth.idle)
+        client = self._client
+        return not client.ready or client.state == "thinking" or (client.answering and self._mouth.idle)
 
     async def _until_answered(self) -> None:
         """Wait until nothing has been said for a while."""
@@ -396,16 +421,25 @@ class Agent:
 
     # The server ------------------------------------------------------------------------------------------------------
 
-    async def _receive(self) -> None:
+    def _take(self, event: AnyServerEvent | Unknown) -> None:
+        self._note_heard()
+        self._look_at(event)
+        self.step(event)
+
+    def _lose(self) -> None:
+        self._note_heard()
+        self._outbox.clear()
+        self.step(Lost())
+
+    async def _wake(self) -> None:
         while True:
-            try:
-                event = await self._link.receive()
-            except ProtocolError as wrong:
-                self._view.warn(Warn(wrong.code or "invalid_event", wrong.message))
-                continue
-            self._note_heard()
-            self._look_at(event)
-            self.step(event)
+            with CancelScope(deadline=self._due()) as self._alarm:
+                await anyio.sleep_forever()
+            self.step(Tick())
+
+    def _due(self) -> float:
+        deadline = self._client.deadline()
+        return float("inf") if deadline is None else deadline
 
     def _look_at(self, event: AnyServerEvent | Unknown) -> None:
         """Take from an event what is no business of the session."""
@@ -426,7 +460,7 @@ class Agent:
     async def _send(self) -> None:
         while True:
             while self._outbox:
-                await self._link.send(self._outbox.popleft())
+                await self._line.send(self._outbox.popleft())
             self._posted = anyio.Event()
             await self._posted.wait()
 

@@ -1,7 +1,8 @@
 """The client's half of a session, as a fold: what happened goes in, what to send and what to do comes out.
 
 It knows what is being played and how much of it was heard, so that an interruption tells the server the truth; it
-runs the calls of a response and asks for the next one when all have returned.
+runs the calls of a response and asks for the next one when all have returned. It outlives a connection: what the
+server of the next session must know is told again.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from vivavoce.realtime import events as wire
+from vivavoce.realtime.backlog import Backlog
 from vivavoce.realtime.context import CHARACTERS_PER_TOKEN
 from vivavoce.realtime.hearing import Hearing
+from vivavoce.realtime.recall import Recall
 from vivavoce.realtime.refusal import MOST_REFUSALS, is_harmless, matters, refused_setting, without
 from vivavoce.realtime.values import (
     Extensions,
     FunctionCall,
-    FunctionCallOutput,
     InputText,
     Message,
     OutputAudio,
@@ -62,6 +64,10 @@ PCM_BYTES = 2
 """A sample."""
 HUSHED = 64
 """Interrupted responses and items that are remembered, in case something of them comes late."""
+RENEW_SHARE, RENEW_S = 0.9, 60.0
+"""A session is renewed, in a quiet moment, when this share of its life is over and no more than this is left of it."""
+RETELLING = "retelling"
+"""Begins the names of events that tell a new session of the conversation."""
 
 
 class Happened(msgspec.Struct, frozen=True, tag=True):
@@ -132,6 +138,14 @@ class Unanswered(Happened, frozen=True):
     """The server was asked for settings and has had its time to say that they hold."""
 
 
+class Lost(Happened, frozen=True):
+    """The connection has gone; another one is being opened."""
+
+
+class Tick(Happened, frozen=True):
+    """The time of `deadline` has come."""
+
+
 AnyHappened: TypeAlias = (
     Captured
     | Played
@@ -144,6 +158,8 @@ AnyHappened: TypeAlias = (
     | Reported
     | Waiting
     | Unanswered
+    | Lost
+    | Tick
 )
 
 
@@ -210,10 +226,58 @@ class Report(Effect, frozen=True):
     timings: wire.ResponseTimings
 
 
-AnyEffect: TypeAlias = Play | Hush | Show | Run | Stop | Cite | Warn | Report
+class Renew(Effect, frozen=True):
+    """Open another connection instead of this one, whose session ends soon."""
+
+
+AnyEffect: TypeAlias = Play | Hush | Show | Run | Stop | Cite | Warn | Report | Renew
 Input: TypeAlias = wire.AnyServerEvent | wire.Unknown | AnyHappened
 Output: TypeAlias = wire.AnyClientEvent | AnyEffect
 Outputs: TypeAlias = "Iterator[Output]"
+
+
+@dataclass
+class _Life:
+    """When a session begins and ends; times are those of the steps, seconds."""
+
+    unix: float
+    """Unix time at which their clock shows 0."""
+    now: float = 0.0
+    created: bool = False
+    """Whether there is a session, its settings in effect or not."""
+    lost: Literal["", "lost", "renewing"] = ""
+    """Why there is none any more."""
+    renew_at: float | None = None
+
+    def begin(self, expires_at: int) -> None:
+        """Note that there is a session and, where the server tells, when it ends: Unix time, seconds."""
+        left = expires_at - self.unix - self.now
+        self.created = True
+        self.renew_at = self.now + max(RENEW_SHARE * left, left - RENEW_S) if left > 0 else None
+
+    def end(self, why: Literal["lost", "renewing"]) -> None:
+        """Note that there is none."""
+        self.created, self.lost, self.renew_at = False, why, None
+
+
+@dataclass
+class _Turn:
+    """What the person says, as the server takes it."""
+
+    open: str | None = None
+    """The turn that goes on, by the item that it will be."""
+    answers: bool = True
+    """Whether the server answers turns by itself."""
+    unanswered: bool = False
+    """Whether one has ended that it will answer, and has not begun to."""
+
+    def begin(self, item_id: str) -> None:
+        """Note that the person speaks."""
+        self.open, self.unanswered = item_id, False
+
+    def end(self) -> None:
+        """Note that the turn is taken."""
+        self.open = None
 
 
 @dataclass
@@ -226,7 +290,7 @@ class _Words:
     whole: bool = False
     sound_ms: float = 0.0
     """Length of its sound so far."""
-    marks: dict[float, int] = field(default_factory=dict)
+    marks: dict[float, int] = field(default_factory=lambda: {0.0: 0})
     """From this millisecond of its sound on, so many characters had been said."""
     heard: int = 0
     """Characters that have been heard."""
@@ -321,17 +385,33 @@ class _Aside:
 class ClientSession:
     """One person's session with a server."""
 
-    def __init__(self, session: dict[str, Any], *, mint: Mint, greeting: str | None = None) -> None:
+    def __init__(
+        self,
+        session: dict[str, Any],
+        *,
+        mint: Mint,
+        greeting: str | None = None,
+        unix: float = 0.0,
+        written_recall: bool = False,
+    ) -> None:
         """Begin.
 
         Args:
             session: the settings to ask for when the server has greeted us, as in `session.update`.
             mint: makes identifiers.
             greeting: what the model is told to open the conversation with; None to let the person begin.
+            unix: Unix time at which the clock of the steps shows 0, seconds.
+            written_recall: whether another session can be told of the conversation in one message only.
         """
         self._wanted = session
         self._mint = mint
+        self._life = _Life(unix)
         self._ready = False
+        self._recall = Recall(mint=mint, bytes_per_ms=self._bytes_per_ms("output"), written=written_recall)
+        self._backlog = Backlog(self._bytes_per_ms("input"))
+        self._turn = _Turn()
+        self._answer: dict[str, bool] = {}
+        """The messages of the response that is open, and whether each has sound."""
         self._speech_open = False
         self._interruptible = True
         self._active: str | None = None
@@ -352,8 +432,6 @@ class ClientSession:
         """Tokens that the model takes in a prompt, where the server tells."""
         self._words: dict[str, _Words] = {}
         self._greeting = greeting
-        self._early: list[Typed] = []
-        """What was typed before the session had its settings."""
         self._hearing = Hearing()
         self._refused = 0
         """Settings that the server would not have."""
@@ -371,8 +449,8 @@ class ClientSession:
     @property
     def state(self) -> State:
         """Return what the conversation is doing."""
-        if not self._ready:
-            return "connecting"
+        if not self._ready and self._life.lost != "renewing":
+            return "reconnecting" if self._life.lost else "connecting"
         if self._speech_open:
             return "hearing you"
         if self._playing:
@@ -394,15 +472,41 @@ class ClientSession:
         """Tell whether nothing is being said, made or awaited."""
         return self.state == "listening"
 
-    def step(self, happened: Input) -> list[Output]:
-        """Take one thing that happened and return what to send and do, in order."""
+    @property
+    def ready(self) -> bool:
+        """Tell whether there is a session with the settings in effect."""
+        return self._ready
+
+    def deadline(self) -> float | None:
+        """Return when `Tick` is due, in seconds, or None."""
+        renew_at = self._life.renew_at
+        return None if renew_at is None or renew_at <= self._life.now else renew_at
+
+    def step(self, happened: Input, now: float = 0.0) -> list[Output]:
+        """Take one thing that happened and return what to send and do, in order.
+
+        Without a session nothing is sent; it is remembered for the next one.
+
+        Args:
+            happened: at the person's end or from the server.
+            now: seconds, on any clock.
+        """
+        self._life.now = now
         outputs = self._server(happened) if isinstance(happened, wire.ServerEvent) else self._person(happened)
-        return [self._stamped(output) for output in chain(outputs, self._tell_news())]
+        return list(self._passed(chain(outputs, self._tell_news(), self._renew())))
+
+    def _passed(self, outputs: Outputs) -> Outputs:
+        for output in map(self._stamped, outputs):
+            if isinstance(output, wire.ClientEvent):
+                self._recall.follow(output)
+                if not self._ready and not isinstance(output, wire.SessionUpdate):
+                    continue
+            yield output
 
     def _stamped(self, output: Output) -> Output:
         if not isinstance(output, wire.ClientEvent) or isinstance(output, wire.InputAudioBufferAppend):
             return output
-        event = replace(output, event_id=self._mint("event"))
+        event = replace(output, event_id=output.event_id or self._mint("event"))
         if isinstance(event, wire.ResponseCreate):
             if isinstance(event.response, ResponseParams) and event.response.conversation == "none":
                 self._aside.asked = str(event.event_id)
@@ -419,6 +523,7 @@ class ClientSession:
             case Captured():
                 if self._held_bytes is not None:
                     self._held_bytes += len(happened.audio)
+                self._backlog.add(happened.audio)
                 yield wire.InputAudioBufferAppend(audio=happened.audio)
             case Played():
                 yield from self._played(happened)
@@ -442,8 +547,11 @@ class ClientSession:
             case Waiting(text=text):
                 yield from self._bridge(text)
             case Unanswered():
-                yield from self._begin()
-            case wire.Unknown():
+                if self._life.created:
+                    yield from self._begin()
+            case Lost():
+                yield from self._lose("lost")
+            case wire.Unknown() | Tick():
                 pass
 
     def _played(self, played: Played) -> Outputs:
@@ -465,6 +573,8 @@ class ClientSession:
         self._patience = _Patience()
         yield from self._interrupt(cancel=True)
         yield wire.InputAudioBufferClear()
+        self._backlog.clear()
+        self._backlog.begin()
         self._speech_open = True
         self._held_bytes = 0
 
@@ -473,9 +583,11 @@ class ClientSession:
         self._speech_open = False
         if held < SHORTEST_MS * self._bytes_per_ms("input"):
             yield wire.InputAudioBufferClear()
+            self._backlog.clear()
             yield from self._pay()
             return
         yield wire.InputAudioBufferCommit()
+        self._backlog.commit()
         yield from self._ask()
 
     def _tell_news(self) -> Outputs:
@@ -505,9 +617,6 @@ class ClientSession:
             self._playing.clear()
 
     def _typed(self, typed: Typed) -> Outputs:
-        if not self._ready:
-            self._early.append(typed)
-            return
         self._patience = _Patience()
         yield from self._interrupt(cancel=True)
         item = Message(id=self._mint("item"), role="user", content=(InputText(text=typed.text),))
@@ -524,8 +633,7 @@ class ClientSession:
         yield from self._go_on()
 
     def _output(self, call_id: str, output: str) -> wire.ConversationItemCreate:
-        item = FunctionCallOutput(id=self._mint("item"), call_id=call_id, output=output)
-        return wire.ConversationItemCreate(item=item)
+        return wire.ConversationItemCreate(item=self._recall.output(call_id, output))
 
     def _fitting(self, output: str, among: int) -> str:
         """Cut what one of so many calls returned to its share of the model's window, where that is known."""
@@ -544,7 +652,8 @@ class ClientSession:
 
     def _ask(self) -> Outputs:
         """Ask for a response, now or when what is being said is done; what the person says may be answered with it."""
-        self._owed = self._active is not None or self._aside.response is not None or self._speech_open
+        busy = self._active is not None or self._aside.response is not None or self._speech_open
+        self._owed = busy or not self._ready
         if not self._owed:
             self._active = ""
             self._patience.told = self._patience.lost
@@ -583,28 +692,107 @@ class ClientSession:
         self._hushed.append(item_id)
         if item_id in self._aside.items:
             return
-        yield wire.ConversationItemTruncate(item_id=item_id, content_index=0, audio_end_ms=heard_ms)
+        yield from self._recall.cut(item_id, heard_ms)
+
+    # Another session -------------------------------------------------------------------------------------------------
+
+    def _renew(self) -> Outputs:
+        """Leave a session that ends soon, in a quiet moment."""
+        due = self._life.renew_at is not None and self._life.now >= self._life.renew_at
+        if due and self._ready and self.quiet:
+            yield from self._lose("renewing")
+            yield Renew()
+
+    def _lose(self, why: Literal["lost", "renewing"]) -> Outputs:
+        """Go on without a session: sound that is here is played, calls run on, and what is said is kept."""
+        self._ready, self._refused = False, 0
+        self._life.end(why)
+        self._backlog.lose()
+        self._speech_open = self._held_bytes is not None
+        if self._turn.open is not None:
+            yield Show(role="user", item_id=self._turn.open, text="", final=True)
+        self._turn.end()
+        yield from self._salvage()
+        self._aside.response = None
+        for calls in self._calls.values():
+            calls.done = True
+        yield from self._go_on()
+
+    def _salvage(self) -> Outputs:
+        """Leave the answer that is open as it was heard; one of which nothing was heard is asked for again."""
+        opened, self._active = self._active, None
+        hushed = (opened or self._asked) in self._hushed
+        heard = any(sound and self._playing.get(item_id, 1) for item_id, sound in self._answer.items())
+        again = opened is not None and not hushed and not heard and opened not in self._calls
+        if again:
+            yield from self._unsay()
+        elif opened is not None and not hushed:
+            for item_id in self._answer:
+                if (words := self._words.get(item_id)) and not words.whole:
+                    words.text, words.whole = self._recall.text(item_id), True
+                    yield self._show(item_id, words)
+        self._owed = self._owed or again or self._turn.unanswered
+        self._turn.unanswered = False
+        self._answer.clear()
+        self._rest()
+
+    def _unsay(self) -> Outputs:
+        """Take back an answer of which nothing was heard."""
+        playing, self._playing = self._playing, {}
+        if playing:
+            yield Hush()
+        for item_id, heard_ms in playing.items():
+            if item_id not in self._answer:
+                yield from self._cut(item_id, heard_ms)
+        for item_id in self._answer:
+            if (words := self._words.pop(item_id, None)) and words.text:
+                yield self._show(item_id, words, cut=True)
+        self._hushed.extend(self._answer)
+        self._recall.forget(*self._answer)
+
+    def _begin(self, *, greet: bool = True) -> Outputs:
+        """Open or continue the conversation when the settings are in effect, once a session.
+
+        What the server does first shows that, too.
+        """
+        if self._ready:
+            return
+        self._ready, self._life.lost = True, ""
+        running = {call_id for calls in self._calls.values() for call_id in calls.running}
+        for event in self._recall.recreate(running):
+            yield replace(event, event_id=self._mint(RETELLING))
+        if self._greeting and greet and not self._recall:
+            self._owed, self._active = False, ""
+            yield wire.ResponseCreate(response=ResponseParams(instructions=self._greeting))
+        committing = self._backlog.committing
+        if not committing:
+            yield from self._pay()
+        for audio in self._backlog.again():
+            yield wire.InputAudioBufferAppend(audio=audio)
+        if committing:
+            yield wire.InputAudioBufferCommit()
+            yield from self._pay()
 
     # The server ------------------------------------------------------------------------------------------------------
 
     def _server(self, event: wire.AnyServerEvent) -> Outputs:
+        if getattr(event, "response_id", None) not in self._aside.responses:
+            self._recall.follow(event)
         match event:
             case wire.SessionCreated():
+                self._life.begin(event.session.expires_at)
                 yield wire.SessionUpdate(session=self._wanted)
             case wire.SessionUpdated():
                 self._learn(event.session.vivavoce)
                 yield from self._begin()
                 detection = event.session.audio.input.turn_detection
                 self._interruptible = not isinstance(detection, TurnDetection) or detection.interrupt_response
+                self._turn.answers = isinstance(detection, TurnDetection) and detection.create_response
             case wire.SpeechStarted():
                 yield from self._begin(greet=False)
-                yield from self._heard(self._hearing.begun(event.item_id))
-                self._speech_open = True
-                self._patience = _Patience()
-                if self._interruptible:
-                    yield from self._interrupt(cancel=False)
+                yield from self._speech_started(event)
             case wire.SpeechStopped() | wire.InputAudioBufferCommitted() | wire.InputAudioBufferCleared():
-                self._speech_open = self._held_bytes is not None
+                self._speech_ended(event)
             case wire.ResponseCreated() if self._is_aside(event):
                 yield from self._aside_created(event)
             case wire.ResponseCreated():
@@ -630,17 +818,29 @@ class ClientSession:
             case _:
                 yield from self._told(event)
 
-    def _begin(self, *, greet: bool = True) -> Outputs:
-        """Open the conversation when the settings are in effect, once; what the server does first shows that, too."""
-        if self._ready:
-            return
-        self._ready = True
-        early, self._early = self._early, []
-        if self._greeting and greet and not early:
-            self._active = ""
-            yield wire.ResponseCreate(response=ResponseParams(instructions=self._greeting))
-        for typed in early:
-            yield from self._typed(typed)
+    def _speech_started(self, event: wire.SpeechStarted) -> Outputs:
+        yield from self._heard(self._hearing.begun(event.item_id))
+        self._turn.begin(event.item_id)
+        self._backlog.begin(event.audio_start_ms)
+        self._speech_open = True
+        self._patience = _Patience()
+        if self._interruptible:
+            yield from self._interrupt(cancel=False)
+
+    def _speech_ended(
+        self, event: wire.SpeechStopped | wire.InputAudioBufferCommitted | wire.InputAudioBufferCleared
+    ) -> None:
+        """Keep how the turn sounded until its words are known."""
+        match event:
+            case wire.SpeechStopped():
+                self._recall.keep_sound(event.item_id, self._backlog.end(event.audio_end_ms))
+                self._turn.unanswered = self._turn.answers
+            case wire.InputAudioBufferCommitted() if self._backlog.committing:
+                self._recall.keep_sound(event.item_id, self._backlog.end())
+            case _:
+                pass
+        self._turn.end()
+        self._speech_open = self._held_bytes is not None
 
     def _learn(self, told: Extensions | UnsetType) -> None:
         """Take what only our own server tells."""
@@ -691,7 +891,8 @@ class ClientSession:
         if self._active == "" and self._asked in self._hushed:
             self._hushed.append(event.response.id)
         self._owed = self._owed and self._active is not None
-        self._active = event.response.id
+        self._active, self._turn.unanswered = event.response.id, False
+        self._answer.clear()
         self._words = {item_id: words for item_id, words in self._words.items() if item_id in self._playing}
 
     def _late(self, event: wire.ResponseItemEvent | wire.OutputItemDone) -> bool:
@@ -704,6 +905,7 @@ class ClientSession:
         if not self._late(event):
             self._playing.setdefault(event.item_id, 0)
             self._all_played = False
+            self._note_answer(event, sounds=True)
             words = self._words.setdefault(event.item_id, _Words())
             words.sound_ms += len(event.delta) / self._bytes_per_ms("output")
             yield Play(event.item_id, event.delta)
@@ -724,8 +926,13 @@ class ClientSession:
         words = self._words.setdefault(event.item_id, _Words())
         words.told_by = words.told_by or type(event)
         if words.told_by is type(event):
+            self._note_answer(event, sounds=False)
             words.say(event.delta)
             yield self._show(event.item_id, words)
+
+    def _note_answer(self, event: wire.ResponseItemEvent, *, sounds: bool) -> None:
+        if not event.response_id or event.response_id == self._active:
+            self._answer[event.item_id] = sounds or self._answer.get(event.item_id, False)
 
     def _said_all(self, event: wire.OutputItemDone) -> Outputs:
         item_id = str(event.item.id)
@@ -781,6 +988,8 @@ class ClientSession:
             yield from self._ask_less(lesser, event, setting)
             return
         code, event_id = event.error.code, event.error.event_id
+        if str(event_id).startswith(RETELLING) or code == "session_expired":
+            return
         if self._aside.response == "" and (event_id == self._aside.asked or not isinstance(event_id, str)):
             self._aside.response, self._aside.spoken_by = None, "nobody"
             yield from self._pay()
