@@ -277,3 +277,16 @@ async def test_taps_tell_both_ends_on_one_time_line(tmp_path: Path) -> None:
     written, _ = soundfile.read(tmp_path / "b.wav", dtype="float32")
     assert np.concatenate([samples for _, samples in told["played"]]) == pytest.approx(written, abs=1e-4)
     assert np.flatnonzero(written)[0] == pytest.approx(RATE, abs=1)
+
+
+async def test_an_item_that_ran_dry_is_counted(tmp_path: Path) -> None:
+    clock = AudioClock(realtime=True)
+    async with WavSpeaker(tmp_path / "a.wav", clock=clock) as speaker:
+        for item, pause_s, underruns in (("a", 0.05, 0), ("a", 0.5, 0), ("b", 0.5, 0), ("b", 0, 1), ("b", 0, 1)):
+            await speaker.play(item, tone(0.1))
+            assert speaker.underruns == underruns
+            await anyio.sleep(pause_s)
+        speaker.hush()
+        await anyio.sleep(1)
+        await speaker.play("b", tone(0.1))
+        assert (speaker.underruns, speaker.underflows) == (1, 0)

@@ -81,6 +81,8 @@ class WavMicrophone:
         self.sample_rate = sample_rate
         self.dropped = 0
         """Always 0: a file waits."""
+        self.overflows = 0
+        """Likewise."""
         self.taps: list[Tap] = []
         """Who else gets each frame, just before it is yielded; times are the clock's."""
         self._path = Path(path)
@@ -177,6 +179,12 @@ class WavSpeaker:
         self._item_id: str | None = None
         self._item_samples = 0
         self._last = np.empty(0, np.float32)
+        self.underruns = 0
+        """How often an item ran dry before its sound had all come."""
+        self.underflows = 0
+        """Always 0: a file keeps up."""
+        self._put: str | None = None
+        self._dry = False
 
     async def __aenter__(self) -> Self:
         with self._writing():
@@ -214,6 +222,8 @@ class WavSpeaker:
             DeviceError: the disk is full.
         """
         self._catch_up()
+        self.underruns += self._dry and item_id == self._put
+        self._put, self._dry = item_id, False
         self._queue.append((item_id, np.array(samples, dtype=np.float32)))
         await lowlevel.checkpoint()
 
@@ -221,6 +231,7 @@ class WavSpeaker:
         """Forget what would not have been heard yet."""
         self._catch_up()
         self._queue.clear()
+        self._put = None
 
     def heard(self) -> tuple[str, int] | None:
         """Return the item that is being heard, or was last, and how many milliseconds of it."""
@@ -243,6 +254,7 @@ class WavSpeaker:
             if len(samples) > room:
                 self._queue.appendleft((item_id, samples[room:]))
             self._hear(item_id, samples[:room])
+        self._dry = self._dry or self._written < due
         while self._written < due:
             self._write(np.zeros(min(due - self._written, self.sample_rate), np.float32))
 
