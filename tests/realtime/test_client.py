@@ -464,6 +464,15 @@ def test_a_server_that_never_says_that_its_settings_hold():
         assert waiting.state != "connecting"
 
 
+def test_sound_may_come_before_its_words(client):
+    client.created()
+    client.sound()
+    assert types(client(Played("i", 50))) == []
+    client.words("Hello there.")
+    client.sound()
+    assert client(Played("i", 150))[-1].heard == len("Hello")
+
+
 def test_a_call_that_is_told_twice_runs_once(client):
     client.created()
     assert types(client.call()) == ["Run"]

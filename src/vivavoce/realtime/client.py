@@ -433,6 +433,8 @@ class ClientSession:
         self._words: dict[str, _Words] = {}
         self._greeting = greeting
         self._hearing = Hearing()
+        self._unheard_for: set[str] = set()
+        """Why the person's words could not be shown."""
         self._refused = 0
         """Settings that the server would not have."""
         self._silencing: deque[str] = deque(maxlen=HUSHED)
@@ -866,14 +868,20 @@ class ClientSession:
             ):
                 yield from self._heard(self._hearing.taken(str(item.id)))
             case wire.TranscriptionFailed():
-                message = str(event.error.get("message") or "What you said could not be transcribed.")
-                yield Warn(str(event.error.get("code") or "transcription_failed"), message)
+                yield from self._unheard(event.error)
             case _:
                 pass
 
     def _heard(self, told: Iterator[Told]) -> Outputs:
         for item_id, text, final in told:
             yield Show(role="user", item_id=item_id, text=text, final=final)
+
+    def _unheard(self, error: dict[str, Any]) -> Outputs:
+        """Warn that the person's words cannot be shown, once for each reason: it will be so at every turn."""
+        code = str(error.get("code") or "transcription_failed")
+        if code not in self._unheard_for:
+            self._unheard_for.add(code)
+            yield Warn(code, str(error.get("message") or "What you said could not be transcribed."))
 
     def _is_aside(self, event: wire.ResponseCreated) -> bool:
         metadata = event.response.metadata

@@ -107,11 +107,9 @@ def _cut(text: str, *, clause: bool, whole: bool = False) -> int | None:
 
 def _ends(text: str, bound: int, *, clause: bool) -> list[int]:
     """Return the first end of a sentence and the first of a clause, where there are such up to the bound."""
-    clauses = (_CLAUSE, _JOINT) if clause else ()
+    joints = (_CLAUSE, _JOINT) if clause else ()
     found = [next((m.end() for m in _END.finditer(text) if _ends_sentence(text, m)), None)]
-    found += [
-        next((m.end() for m in each.finditer(text) if _stands_alone(text[: m.start()])), None) for each in clauses
-    ]
+    found += [next((m.end() for m in each.finditer(text) if _stands_alone(text[: m.start()])), None) for each in joints]
     return [end for end in found if end is not None and end <= bound]
 
 
