@@ -13,7 +13,7 @@ from tests.realtime.harness import BYTES_PER_MS, Counted, Server, new_session, s
 from vivavoce.realtime import events as wire
 from vivavoce.realtime import facts, recall
 from vivavoce.realtime.conversation import part_text
-from vivavoce.realtime.recall import LOST, SO_FAR, Recall
+from vivavoce.realtime.recall import LOST, Recall
 from vivavoce.realtime.values import (
     Audio,
     AudioInput,
@@ -37,8 +37,8 @@ TRANSCRIBED = new_session(
 )
 
 
-def recalled(**options: Any) -> Recall:
-    return Recall(mint=Counted("c_"), bytes_per_ms=BYTES_PER_MS, **options)
+def recalled() -> Recall:
+    return Recall(mint=Counted("c_"), bytes_per_ms=BYTES_PER_MS)
 
 
 def said(item: Any) -> tuple[Any, ...]:
@@ -402,36 +402,3 @@ def test_the_memory_is_bounded(memory):
     for index in range(recall.MAX_ITEMS + 10):
         tell(memory, user("Hello.", f"u{index}"))
     assert len(memory) == recall.MAX_ITEMS
-
-
-def test_a_service_that_takes_no_answers_is_told_all_in_one_message():
-    memory = recalled(written=True)
-    tell(memory, user("My name is Ada.", "u"), opened(), delta("Hello Ada.", kind=wire.OutputTextDelta))
-    item = call()
-    tell(memory, wire.OutputItemAdded(response_id="r", output_index=0, item=item))
-    tell(memory, wire.OutputItemDone(response_id="r", output_index=0, item=item))
-    running = call("g", "later")
-    tell(memory, wire.OutputItemAdded(response_id="r", output_index=0, item=running))
-    tell(memory, wire.OutputItemDone(response_id="r", output_index=0, item=running), output())
-    (message,) = items(memory, running={"later"})
-    assert (message.role, message.content[0].text.splitlines()) == (
-        "system",
-        [
-            SO_FAR,
-            "user: My name is Ada.",
-            "assistant: Hello Ada.",
-            "assistant called the function look with {}",
-            "assistant called the function look with {}",
-            "the function look returned: Seen.",
-        ],
-    )
-    tell(memory, wire.ConversationItemCreated(item=message))
-    assert list(memory.cut("a", 100)) == []
-    late = memory.output("later", "Now.")
-    assert isinstance(late, Message)
-    assert late.content == (InputText(text="The function look has returned: Now."),)
-    assert isinstance(memory.output("new", "Now."), FunctionCallOutput)
-    tell(memory, user("And then?", "u2"))
-    (message,) = items(memory, running={"later"})
-    assert message.content[0].text.endswith("user: And then?")
-    assert message.content[0].text.count(SO_FAR) == 1

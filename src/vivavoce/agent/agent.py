@@ -152,7 +152,6 @@ class Agent:
         voices: Sequence[str] = (),
         watchers: Sequence[Callable[[Input | Output], None]] = (),
         reopen: Opening | None = None,
-        written_recall: bool = False,
     ) -> None:
         """Get ready.
 
@@ -170,7 +169,6 @@ class Agent:
             voices: what `change_voice` may take, as far as known.
             watchers: see everything that goes in and out of the session.
             reopen: opens another link when one has gone; without it the conversation ends then.
-            written_recall: whether another session can be told of the conversation in one message only.
         """
         self.voices = voices
         self.voice: str | None = session.get("audio", {}).get("output", {}).get("voice")
@@ -182,7 +180,6 @@ class Agent:
             mint=mint,
             greeting=greeting,
             unix=time.time() - anyio.current_time(),
-            written_recall=written_recall,
         )
         self._line = Line(link, reopen, watcher=view, hear=self._take, lost=self._lose)
         self._view = view

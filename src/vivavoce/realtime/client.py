@@ -26,6 +26,7 @@ from vivavoce.realtime.refusal import MOST_REFUSALS, is_harmless, matters, refus
 from vivavoce.realtime.values import (
     Extensions,
     FunctionCall,
+    FunctionCallOutput,
     InputText,
     Message,
     OutputAudio,
@@ -392,7 +393,6 @@ class ClientSession:
         mint: Mint,
         greeting: str | None = None,
         unix: float = 0.0,
-        written_recall: bool = False,
     ) -> None:
         """Begin.
 
@@ -401,13 +401,12 @@ class ClientSession:
             mint: makes identifiers.
             greeting: what the model is told to open the conversation with; None to let the person begin.
             unix: Unix time at which the clock of the steps shows 0, seconds.
-            written_recall: whether another session can be told of the conversation in one message only.
         """
         self._wanted = session
         self._mint = mint
         self._life = _Life(unix)
         self._ready = False
-        self._recall = Recall(mint=mint, bytes_per_ms=self._bytes_per_ms("output"), written=written_recall)
+        self._recall = Recall(mint=mint, bytes_per_ms=self._bytes_per_ms("output"))
         self._backlog = Backlog(self._bytes_per_ms("input"))
         self._turn = _Turn()
         self._answer: dict[str, bool] = {}
@@ -635,7 +634,8 @@ class ClientSession:
         yield from self._go_on()
 
     def _output(self, call_id: str, output: str) -> wire.ConversationItemCreate:
-        return wire.ConversationItemCreate(item=self._recall.output(call_id, output))
+        item = FunctionCallOutput(id=self._mint("item"), call_id=call_id, output=output)
+        return wire.ConversationItemCreate(item=item)
 
     def _fitting(self, output: str, among: int) -> str:
         """Cut what one of so many calls returned to its share of the model's window, where that is known."""

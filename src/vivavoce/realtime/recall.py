@@ -32,7 +32,7 @@ from vivavoce.realtime.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterator
 
     from vivavoce.realtime.answer import Mint
     from vivavoce.realtime.conversation import Entry
@@ -44,23 +44,20 @@ MAX_ITEMS: Final = 512
 DELETED: Final = 64
 """Deleted items that are remembered, since the response that makes one may still end it."""
 LOST: Final = "The result was lost when the connection broke. Call again if it is still needed."
-SO_FAR: Final = "The conversation so far, before the connection was lost:"
 
 
 class Recall:
     """The conversation as the client knows it, in the order of the server."""
 
-    def __init__(self, *, mint: Mint, bytes_per_ms: float, written: bool = False) -> None:
+    def __init__(self, *, mint: Mint, bytes_per_ms: float) -> None:
         """Begin empty.
 
         Args:
             mint: makes identifiers.
             bytes_per_ms: of the sound of answers.
-            written: whether a new session takes no answers and calls as items, so that all is told in one message.
         """
         self._mint = mint
         self._bytes_per_ms = bytes_per_ms
-        self._written = written
         self._conversation = Conversation()
         self._growing: dict[str, type | None] = {}
         """Items of answers that are not whole, and the kind of event that brings their words."""
@@ -69,7 +66,6 @@ class Recall:
         self._retold: set[str] = set()
         """Items that this session knows only because it was told of them."""
         self._deleted: deque[str] = deque(maxlen=DELETED)
-        self._digests: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._conversation)
@@ -139,19 +135,9 @@ class Recall:
         self._truncate(item_id, heard_ms)
         entry = self._conversation.get(item_id)
         heard = _creatable(entry.item) if entry else None
-        if self._written:
-            return
         yield wire.ConversationItemDelete(item_id=item_id)
         if heard is not None:
             yield wire.ConversationItemCreate(item=heard, previous_item_id=previous or "root")
-
-    def output(self, call_id: str, output: str) -> Item:
-        """Return the item that tells what a function returned, in a form that this session can take."""
-        call = self._call(call_id)
-        if self._written and call is not None and call.id in self._retold:
-            said = InputText(text=f"The function {call.name} has returned: {output}")
-            return Message(id=self._mint("item"), role="system", content=(said,))
-        return FunctionCallOutput(id=self._mint("item"), call_id=call_id, output=output)
 
     def text(self, item_id: str) -> str:
         """Return what an item says as far as it was sent, of an answer that is not whole as far as it has sounded."""
@@ -177,8 +163,6 @@ class Recall:
             if entry.id not in self._retold:
                 self.forget(entry.id)
         self._pending.clear()
-        if self._written and items:
-            items = [self._digest(items)]
         return [wire.ConversationItemCreate(item=item) for item in items]
 
     def _end_calls(self, running: Collection[str]) -> None:
@@ -190,19 +174,11 @@ class Recall:
                 output = FunctionCallOutput(id=self._mint("item"), call_id=str(call.call_id), output=LOST)
                 self._conversation.add(output, entry.id)
 
-    def _digest(self, items: Iterable[Item]) -> Message:
-        """Return one message that tells of all items."""
-        names = {item.call_id: item.name for item in items if isinstance(item, FunctionCall)}
-        lines = (line for item in items if (line := _line(item, names)))
-        message = Message(id=self._mint("item"), role="system", content=(InputText(text="\n".join((SO_FAR, *lines))),))
-        self._digests.add(str(message.id))
-        return message
-
     # Items -----------------------------------------------------------------------------------------------------------
 
     def _asked_for(self, event: wire.ConversationItemCreate) -> None:
         item = event.item
-        if not isinstance(item.id, str) or item.id in self._conversation or item.id in self._digests:
+        if not isinstance(item.id, str) or item.id in self._conversation:
             return
         after = event.previous_item_id
         self._add(item, after if after == "root" or after in self._conversation else UNSET)
@@ -215,7 +191,7 @@ class Recall:
         A first item has none before it, but some servers say so of every item: then it stays where it is.
         """
         item_id = str(item.id)
-        if not isinstance(item.id, str) or item_id in self._digests:
+        if not isinstance(item.id, str):
             return
         previous = previous if previous in self._conversation else UNSET
         if item_id not in self._conversation:
@@ -303,10 +279,6 @@ class Recall:
         except ProtocolError:
             return
 
-    def _call(self, call_id: str) -> FunctionCall | None:
-        calls = (entry.item for entry in self._conversation if isinstance(entry.item, FunctionCall))
-        return next((call for call in calls if call.call_id == call_id), None)
-
 
 def _sounded(entry: Entry) -> str:
     """Return the words whose sound has come."""
@@ -370,16 +342,3 @@ def _paired(items: list[Item]) -> list[Item]:
     """Leave out what was returned to a call that is left out."""
     calls = {item.call_id for item in items if isinstance(item, FunctionCall)}
     return [item for item in items if not isinstance(item, FunctionCallOutput) or item.call_id in calls]
-
-
-def _line(item: Item, names: dict[str | UnsetType, str]) -> str:
-    match item:
-        case Message(role=role):
-            text = _text(item).strip()
-            return f"{role}: {text}" if text else ""
-        case FunctionCall(name=name, arguments=arguments):
-            return f"assistant called the function {name} with {arguments}"
-        case FunctionCallOutput(call_id=call_id, output=output):
-            return f"the function {names.get(call_id, '')} returned: {output}"
-        case _:
-            return ""
