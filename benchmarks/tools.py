@@ -1,6 +1,8 @@
 """How often the embedded language model calls the right tool, with the right arguments, or rightly none.
 
-    uv run benchmarks/tools.py [--model NAME …]
+    uv run benchmarks/tools.py [--model NAME …] [--built-in]
+
+With --built-in: the gate alone, on the tools that the agent brings; what the weather tool alone scores beside it.
 
 The utterances in `utterances.tsv` are spoken style, as a recogniser writes them; none is in the gate's bank. The bank
 and they have one author: strangers' words will do worse.
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import re
 import time
 from contextlib import aclosing
 from pathlib import Path
@@ -21,6 +24,7 @@ from anyio import to_thread
 from rich.console import Console
 from rich.table import Table
 
+from vivavoce.agent import toolbox
 from vivavoce.backends.llama import Llama
 from vivavoce.ports import Call
 from vivavoce.realtime.conversation import Prompt, PromptMessage, PromptTool
@@ -82,8 +86,8 @@ TOOLS = (
 )
 
 
-def utterances() -> list[Utterance]:
-    path = Path(__file__).with_name("utterances.tsv")
+def utterances(name: str = "utterances.tsv") -> list[Utterance]:
+    path = Path(__file__).with_name(name)
     with path.open(encoding="utf-8", newline="") as lines:
         rows = csv.reader((line for line in lines if not line.startswith("#")), delimiter="\t", quoting=csv.QUOTE_NONE)
         return [Utterance(tool, _wanted(wanted), wanted == "?", text) for tool, wanted, text in rows]
@@ -148,6 +152,34 @@ async def gate_alone(model: Llama, said: list[Utterance], tools: tuple[PromptToo
     )
 
 
+async def built_in_tools() -> None:
+    """Count how often the gate chooses rightly among the agent's own tools."""
+    tools = tuple(
+        PromptTool(name=each.name, description=each.description, parameters=each.parameters)
+        for each in toolbox.built_in(environ={})
+    )
+    ours = {"get_time": "date_and_time"}
+    general = [each._replace(tool=ours.get(each.tool, each.tool)) for each in utterances()]
+    special = [each._replace(wanted=[], asks=False) for each in utterances("utterances_built_in.tsv")]
+    sums = re.compile(r"two plus two")
+    general = [each._replace(tool="calculator") if sums.search(each.text) else each for each in general]
+    model = Llama(model=MODELS[0])
+    await model.warm_up()
+    for name, chosen, said in (
+        ("weather alone, all", tools[:1], general),
+        ("built in, all", tools, general),
+        ("built in, own utterances", tools, special),
+    ):
+        print(f"{name}: {await gate_alone(model, said, chosen)} of {len(said)}")
+    gate = (await to_thread.run_sync(model._loaded)).gates.gate(tools)  # noqa: SLF001
+    names = {tool.name for tool in tools}
+    for each in (*general, *special):
+        verdict, wanted = gate(each.text), each.tool if each.tool in names else None
+        if (verdict.tool if verdict.log_odds > 0 else None) != wanted:
+            print(f"  {each.text!r}: wanted {wanted}, got {verdict.tool} ({verdict.log_odds:+.1f})")
+    await model.aclose()
+
+
 async def main(models: list[str]) -> None:
     said = utterances()
     table = Table(title=f"{len(said)} utterances")
@@ -179,4 +211,9 @@ async def main(models: list[str]) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", action="append", help="a language model of the catalogue; repeatable")
-    anyio.run(main, parser.parse_args().model or list(MODELS))
+    parser.add_argument("--built-in", action="store_true", help="the gate alone, on the agent's own tools")
+    arguments = parser.parse_args()
+    if arguments.built_in:
+        anyio.run(built_in_tools)
+    else:
+        anyio.run(main, arguments.model or list(MODELS))
