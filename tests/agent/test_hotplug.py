@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing, asynccontextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import anyio
@@ -196,17 +197,19 @@ async def test_the_counts_and_the_rate_of_the_taps_outlast_a_device(card: Pulse)
         talk.speaker._inner.underflows = 2
         assert (talk.microphone.dropped, talk.speaker.underflows) == (3, 2)
         talk.microphone._tap_rate = 48_000  # as if the first device had been opened at this rate
-        told: list[Samples] = []
-        talk.microphone.taps.append(lambda time, samples: told.append(samples))
+        told: list[tuple[float, Samples]] = []
+        talk.microphone.taps.append(lambda when, samples: told.append((when, samples)))
         await kill(card)
         await talk.told("Waiting for the microphone cable end …")
         await bring_back(card)
         await talk.told("The microphone cable end is back.")
         assert talk.microphone.dropped >= 3
         assert talk.speaker.underflows >= 2
-        told.clear()
+        begun = len(told)
         await anyio.sleep(1)
-        assert sum(map(len, told)) == pytest.approx(48_000, rel=0.15)
+        assert sum(len(samples) for _, samples in told[begun:]) == pytest.approx(48_000, rel=0.15)
+        steps = [later - earlier for (earlier, _), (later, _) in pairwise(told)]
+        assert max(map(abs, steps)) < 2, "silence lies on the time line of the devices"
 
 
 async def test_another_default_is_told_and_followed(desktop: Pulse, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,9 +82,16 @@ def list_devices() -> list[Device]:
     """Return every sound device that was there when PortAudio started, or at the last `refresh_devices()`.
 
     Raises:
-        DeviceError: PortAudio is not installed.
+        DeviceError: PortAudio is not installed, or does not answer.
     """
     portaudio = _portaudio()
+    try:
+        return _listed(portaudio)
+    except portaudio.PortAudioError as refused:
+        raise _silent_system(refused) from refused
+
+
+def _listed(portaudio: Any) -> list[Device]:
     apis = portaudio.query_hostapis()
     source, sink = _default_index(portaudio, "input"), _default_index(portaudio, "output")
     return [
@@ -115,13 +122,21 @@ def refresh_devices() -> None:
     """Look for devices again; only while no stream is open.
 
     Raises:
-        DeviceError: PortAudio is not installed, or ALSA has lost its configuration.
+        DeviceError: PortAudio is not installed or cannot start, or ALSA has lost its configuration.
     """
     portaudio = _portaudio()
     with _alone():
         _check_alsa()
-        portaudio._terminate()  # noqa: SLF001 - PortAudio has no other way
-        portaudio._initialize()  # noqa: SLF001
+        with contextlib.suppress(portaudio.PortAudioError):  # it could not be started the last time
+            portaudio._terminate()  # noqa: SLF001 - PortAudio has no other way
+        try:
+            portaudio._initialize()  # noqa: SLF001
+        except portaudio.PortAudioError as refused:
+            raise _silent_system(refused) from refused
+
+
+def _silent_system(why: Exception) -> DeviceError:
+    return DeviceError(f"The sound system does not answer ({why.args[0] if why.args else why}): is its server running?")
 
 
 def find_device(choice: Choice, direction: Direction) -> Device:
@@ -385,7 +400,11 @@ class _SoundDevice:
             latency=self._latency_s,
             **options,
         )
-        stream.start()
+        try:
+            stream.start()
+        except BaseException:
+            stream.close()
+            raise
         return stream
 
     def _tell(self, time: float, samples: Samples) -> None:

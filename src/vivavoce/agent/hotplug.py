@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import subprocess
+import time
 from collections import Counter, deque
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -178,6 +179,8 @@ class _Lasting:
         self._told = False
         self._counts: Counter[str] = Counter()
         self._tap_rate = 0
+        self._clock = 0.0
+        """Time of a block, by the clock of the taps, less the time at which it was told."""
 
     @property
     def tap_rate(self) -> int:
@@ -303,12 +306,13 @@ class _Lasting:
             self._counts[what] += getattr(inner, what)
         return inner
 
-    def _pass_on(self, time: float, samples: Samples) -> None:
+    def _pass_on(self, when: float, samples: Samples) -> None:
         """Run in the thread of the sound."""
+        self._clock = when - time.monotonic()
         if self.taps and self._resampler is not None:
             samples = self._resampler.feed(samples)
         for tap in self.taps:
-            tap(time, samples)
+            tap(when, samples)
 
 
 class LastingMicrophone(_Lasting):
@@ -373,7 +377,7 @@ class LastingMicrophone(_Lasting):
         """Let those who listen in know that time goes on."""
         silence = np.zeros(round(self._tap_rate * FRAME_S), np.float32)
         for tap in self.taps:
-            tap(anyio.current_time() - FRAME_S, silence)
+            tap(time.monotonic() + self._clock, silence)
 
     def _make(self, choice: Choice) -> SoundMicrophone:
         return SoundMicrophone(choice, sample_rate=self.sample_rate)
