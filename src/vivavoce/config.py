@@ -78,6 +78,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Index or part of the name."""
     output_device: str | None = None
     """Index or part of the name."""
+    aec: bool = True
+    """Take what the speaker plays out of what the microphone hears."""
     record: str | None = None
     """Folder in which each conversation is recorded in a folder of its own."""
 

@@ -177,6 +177,7 @@ async def open_sound(settings: Settings, options: TalkOptions, service: Service)
     Raises:
         DeviceError: one of them cannot be opened.
     """
+    from vivavoce.agent.echo import EchoFreeMicrophone
     from vivavoce.agent.files import AudioClock, WavMicrophone, WavSpeaker
     from vivavoce.agent.hotplug import Devices
 
@@ -196,6 +197,8 @@ async def open_sound(settings: Settings, options: TalkOptions, service: Service)
             await stack.enter_async_context(speaker)
         elif not options.text and not options.input_file:
             speaker = devices.speaker(settings.output_device, sample_rate=out_rate)
+            if settings.aec:
+                microphone = EchoFreeMicrophone(microphone, speaker)
         await stack.enter_async_context(devices.opened())
         names = [str(getattr(device, "name", "")) for device in (microphone, speaker)]
         yield Sound(
@@ -213,6 +216,7 @@ async def converse(
 ) -> None:
     """Hold the conversation over a link that is open."""
     from vivavoce.agent.console import console_for
+    from vivavoce.agent.echo import SelfHearing
     from vivavoce.agent.steering import attend
 
     with console_for(
@@ -223,7 +227,8 @@ async def converse(
         opening = greeting(settings, options)
         parts = agent_parts(settings, service, tools, sound)
         with record(settings, service, sound, console, session=parts["session"], greeting=opening) as watchers:
-            agent = Agent(link, view=console, greeting=opening, watchers=watchers, **parts)
+            watching: list[Callable[[Input | Output], None]] = [*watchers, SelfHearing(console.note)]
+            agent = Agent(link, view=console, greeting=opening, watchers=watching, **parts)
             await attend(agent, console)
 
 
