@@ -252,11 +252,12 @@ def record(
     recorder = Recorder(
         Path(settings.record).expanduser(),
         {"settings": msgspec.to_builtins(settings), **about},
+        microphone=sound.microphone,
+        speaker=sound.speaker,
         mask=Mask.of_environment(os.environ, keys),
         complain=lambda trouble: view.warn(Warn("recording_stopped", trouble)),
         in_step=sound.in_step,
     )
-    recorder.listen(sound.microphone, sound.speaker)
     with recorder:
         yield (recorder.watch,)
 
