@@ -227,11 +227,14 @@ class End:
         thread.join()
 
 
+def end(tap_rate: int = RATE) -> Any:
+    return End(tap_rate)
+
+
 @pytest.fixture
 def ends(tmp_path: Path) -> Iterator[tuple[Any, Any, Recorder]]:
-    microphone, speaker = End(), End()
-    recorder = Recorder(tmp_path, {})
-    recorder.listen(microphone, speaker)  # type: ignore[arg-type]
+    microphone, speaker = end(), end()
+    recorder = Recorder(tmp_path, {}, microphone=microphone, speaker=speaker)
     with recorder:
         yield microphone, speaker, recorder
 
@@ -277,14 +280,14 @@ def test_frames_that_wait_for_a_busy_event_loop_keep_their_places(ends: Any) -> 
     assert np.array_equal(tracks(recorder.folder)[0], np.concatenate(frames))
 
 
-def test_times_that_tremble_leave_no_seams_and_clocks_that_drift_apart_are_followed(ends: Any) -> None:
-    microphone, speaker, recorder = ends
-    random = np.random.default_rng(5)
-    for number in range(2000):
-        microphone.tell(number / 50, np.zeros(FRAME, np.float32))
-        recorder.watch(Captured(bytes(2 * FRAME)))
-        speaker.tell(number / 50 * 1.001 + random.uniform(-0.004, 0.004), frame_of(ramp(number * FRAME)))
-    recorder.__exit__(None, None, None)
+def test_times_that_tremble_leave_no_seams_and_clocks_that_drift_apart_are_followed(tmp_path: Path) -> None:
+    microphone, speaker, random = End(), End(), np.random.default_rng(5)
+    recorder = Recorder(tmp_path, {}, microphone=microphone, speaker=speaker, in_step=True)  # type: ignore[arg-type]
+    with recorder:
+        for number in range(2000):
+            microphone.tell(number / 50, np.zeros(FRAME, np.float32))
+            recorder.watch(Captured(bytes(2 * FRAME)))
+            speaker.tell(number / 50 * 1.001 + random.uniform(-0.004, 0.004), frame_of(ramp(number * FRAME)))
     _, right = tracks(recorder.folder)
     gaps = np.count_nonzero(np.diff((right[FRAME:] == 0).astype(int)) == 1)
     assert 4 <= gaps <= 10
@@ -292,10 +295,27 @@ def test_times_that_tremble_leave_no_seams_and_clocks_that_drift_apart_are_follo
     assert len(right) == pytest.approx(2000 * FRAME * 1.001, abs=0.02 * RATE)
 
 
+@pytest.mark.parametrize("other", [0.0, 1e9])
+def test_a_clock_that_is_another_one_or_becomes_one_is_brought_to_the_first(ends: Any, other: float) -> None:
+    microphone, speaker, recorder = ends
+    start = time.monotonic()
+    for number in range(20):
+        pcm = ramp(number * FRAME)
+        now = time.monotonic()
+        microphone.tell(500 + number / 50 if number < 10 else now + 3e5, frame_of(pcm))
+        recorder.watch(Captured(pcm.tobytes()))
+        speaker.tell(other + number / 50, frame_of(pcm))
+        time.sleep(max(start + (number + 1) / 50 - time.monotonic(), 0))
+    recorder.__exit__(None, None, None)
+    left, right = tracks(recorder.folder)
+    assert len(left) < RATE
+    assert np.count_nonzero(right) == 20 * FRAME
+    assert np.flatnonzero(right)[0] == pytest.approx(np.flatnonzero(left)[0], abs=0.04 * RATE)
+
+
 def test_another_rate_is_brought_to_ours_without_delay(tmp_path: Path) -> None:
-    speaker = End(44_100)
-    recorder = Recorder(tmp_path, {})
-    recorder.listen(None, speaker)  # type: ignore[arg-type]
+    speaker = end(44_100)
+    recorder = Recorder(tmp_path, {}, speaker=speaker)
     sound = np.concatenate([np.zeros(44_100, np.float32), tone(1.0, 44_100), np.zeros(44_100, np.float32)])
     with recorder:
         for start in range(0, len(sound), 441):
@@ -311,8 +331,7 @@ def test_an_end_that_tells_nothing_is_silent(tmp_path: Path) -> None:
     class Deaf:
         sample_rate = RATE
 
-    recorder = Recorder(tmp_path, {})
-    recorder.listen(Deaf(), Deaf())  # type: ignore[arg-type]
+    recorder = Recorder(tmp_path, {}, microphone=Deaf(), speaker=Deaf())  # type: ignore[arg-type]
     with recorder:
         for number in range(10):
             recorder.watch(Captured(ramp(number * FRAME).tobytes()))
@@ -359,9 +378,8 @@ def _await(condition: Any) -> Any:
 
 def test_a_full_disk_ends_the_recording_with_one_warning(tmp_path: Path) -> None:
     warnings: list[str] = []
-    recorder = Recorder(tmp_path, {}, complain=warnings.append)
-    microphone = End()
-    recorder.listen(microphone, None)  # type: ignore[arg-type]
+    microphone = end()
+    recorder = Recorder(tmp_path, {}, microphone=microphone, complain=warnings.append)
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with recorder:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
@@ -444,7 +462,6 @@ def test_no_secret_is_in_any_file(tmp_path: Path) -> None:
     }
     mask = Mask.of_environment({"DOOR_KEY": KNOWN})
     with Recorder(tmp_path, about, mask=mask) as recorder:
-        recorder.listen(None, None)
         for happened in happenings():
             recorder.watch(happened)
     for path in recorder.folder.iterdir():

@@ -59,8 +59,7 @@ def starts(track: Any) -> list[float]:
 async def test_both_sides_are_aligned(pulse: Pulse, tmp_path: Path) -> None:
     """The microphone hears the loudspeaker at once, by a cable; a moment of being muted moves nothing."""
     async with SoundMicrophone("cable end") as microphone, SoundSpeaker("cable") as speaker:
-        recorder = Recorder(tmp_path, {})
-        recorder.listen(microphone, speaker)
+        recorder = Recorder(tmp_path, {}, microphone=microphone, speaker=speaker)
         with recorder:
             await _hold(recorder, microphone, speaker)
     sound, rate = soundfile.read(recorder.folder / SOUND, dtype="int16")

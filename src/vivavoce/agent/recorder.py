@@ -64,8 +64,8 @@ DRIFT_S = 0.005
 """Clocks that differ by more in the mean are brought together again."""
 MEAN_OVER = 50
 """Pieces."""
-OTHER_CLOCK_S = 2.0
-"""Ends whose times differ by more when they tell of the same moment do not share a clock."""
+OTHER_CLOCK_S = 10.0
+"""Times that differ by more when they are told at the same moment are not of the same clock."""
 BACKLOG_S = 0.3
 """Captured sound that waits for longer was not for the server: the microphone was muted."""
 LATE_S = 3.0
@@ -210,14 +210,15 @@ class _Clock:
     def tell(self, track: Track, end: float) -> float:
         """Take when a piece ended, by the clock of its end, and return how far that one is off."""
         here = time.monotonic()
-        if track not in self._shifts:
-            offset = here - end
-            self._offset = offset if self._offset is None else self._offset
-            far = abs(offset - self._offset) > OTHER_CLOCK_S and not self._in_step
-            self._shifts[track] = offset - self._offset if far else 0.0
-        shift = self._shifts[track]
-        if self._in_step or track == PERSON or PERSON not in self._shifts:
-            self._now, self._told = max(self._now, end + shift) if self._in_step else end + shift, here
+        self._offset = here - end if self._offset is None else self._offset
+        shift = self._shifts.get(track, 0.0)
+        if abs(here - self._offset - end - shift) > OTHER_CLOCK_S and not self._in_step:
+            shift = here - self._offset - end
+        self._shifts[track] = shift
+        if self._in_step:
+            self._now = max(self._now, end)
+        elif track == PERSON or PERSON not in self._shifts:
+            self._now, self._told = end + shift, here
         return shift
 
     def now(self) -> float:
@@ -235,6 +236,8 @@ class Recorder:
         folder: Path,
         about: Mapping[str, Any],
         *,
+        microphone: Microphone | None = None,
+        speaker: Speaker | None = None,
         mask: Mask | None = None,
         complain: Callable[[str], None] = lambda _: None,
         in_step: bool = False,
@@ -244,6 +247,8 @@ class Recorder:
         Args:
             folder: where recordings are kept; each gets a folder of its own there.
             about: what the log begins with: `session`, `greeting` and whatever else helps to understand it.
+            microphone: what the person is heard by, not begun yet; it is recorded as the server hears it.
+            speaker: what the answers are heard from.
             mask: knows what must not be written.
             complain: told, once, that the recording had to stop.
             in_step: whether only sound takes time in this conversation.
@@ -259,6 +264,7 @@ class Recorder:
         self._clock = _Clock(in_step=in_step)
         self.tracks: set[Track] = set()
         """Which of both can be recorded."""
+        self._listen(microphone, speaker)
         self._queue: deque[_Event | _Sound] = deque()
         self._wake = threading.Event()
         self._closing = False
@@ -292,23 +298,12 @@ class Recorder:
             "python": platform.python_version(),
             "system": platform.platform(),
             "started": self.started.isoformat(timespec="milliseconds"),
+            "unix": time.time() - (time.monotonic() - self._start),
             "sound": SOUND if self.tracks else None,
         }
         return msgspec.json.encode(head | self.mask.value(dict(self._about)), enc_hook=str) + b"\n"
 
     # What happens ----------------------------------------------------------------------------------------------------
-
-    def listen(self, microphone: Microphone | None, speaker: Speaker | None) -> None:
-        """Record the sound of both ends; before `with`, and before they begin."""
-        if microphone is not None:
-            self.tracks.add(PERSON)
-        if isinstance(microphone, Tapped):
-            captured: Tapped = microphone
-            captured.taps.append(lambda when, samples: self._capture(when, len(samples) / captured.tap_rate))
-        if isinstance(speaker, Tapped):
-            played: Tapped = speaker
-            self.tracks.add(AGENT)
-            played.taps.append(lambda when, samples: self._play(when, played.tap_rate, samples))
 
     def watch(self, what: Input | Output) -> None:
         """Take what goes in or out of the session; called by the event loop alone."""
@@ -323,6 +318,17 @@ class Recorder:
             self._put(_Sound(PERSON, when - seconds, RATE, from_pcm16(what.audio)))
         self._put(_Event(time.monotonic() - self._start, when, what))
         self._wake.set()
+
+    def _listen(self, microphone: Microphone | None, speaker: Speaker | None) -> None:
+        if microphone is not None:
+            self.tracks.add(PERSON)
+        if isinstance(microphone, Tapped):
+            captured: Tapped = microphone
+            captured.taps.append(lambda when, samples: self._capture(when, len(samples) / captured.tap_rate))
+        if isinstance(speaker, Tapped):
+            played: Tapped = speaker
+            self.tracks.add(AGENT)
+            played.taps.append(lambda when, samples: self._play(when, played.tap_rate, samples))
 
     def _capture(self, when: float, seconds: float) -> None:
         shift = self._clock.tell(PERSON, when + seconds)

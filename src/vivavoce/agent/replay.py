@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,17 +18,19 @@ from vivavoce.agent.minutes import succeeded
 from vivavoce.agent.recorder import RATE, SOUND
 from vivavoce.agent.sessionlog import LogError, SessionLog, read_effect
 from vivavoce.agent.tools import ToolResult
-from vivavoce.realtime.client import Captured, Cite, ClientSession, Report, Returned, Run, Show, Typed, Warn
+from vivavoce.realtime.client import Captured, Cite, ClientSession, Report, Returned, Run, Show, Tick, Typed, Warn
+from vivavoce.realtime.server import Ids
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
     from vivavoce.agent.agent import View
     from vivavoce.agent.sessionlog import Step
     from vivavoce.ports import Samples
-    from vivavoce.realtime.answer import Mint
-    from vivavoce.realtime.client import AnyEffect, Input
+    from vivavoce.realtime.client import AnyEffect, Input, Output
+
+_FIRST_ID = re.compile(r"event_(\w*?)[0-9a-f]{6}")
 
 AHEAD_S = 1.0
 """How much sound is read ahead of its time."""
@@ -45,49 +48,48 @@ class Difference(msgspec.Struct, frozen=True):
 def fold(path: Path) -> list[Difference]:
     """Give a new session the inputs of a log and return where it does something else than the log says.
 
-    Identifiers are the log's. Inputs that cannot be understood any more lead to nothing.
+    Its identifiers are the log's. Inputs that cannot be understood any more lead to nothing.
 
     Raises:
         LogError: there is no log to be read.
     """
-    log, mask, mint = SessionLog(path), Mask(), _LoggedIds()
-    session = _session(log, mint)
+    log, mask = SessionLog(path), Mask()
+    session = _session(log)
     differences = []
     for step in log.steps():
-        mint.follow(step.outputs)
-        happened = step.input
-        outputs = [] if happened is None else session.step(happened)
-        now = [sessionlog.written(output, mask) for output in outputs]
+        now = [sessionlog.written(output, mask) for output in _step(session, step)]
         if now != step.outputs:
             differences.append(Difference(step.number, step.outputs, now))
     return differences
 
 
-def _session(log: SessionLog, mint: Mint) -> ClientSession:
-    session, greeting = log.head.get("session"), log.head.get("greeting")
-    return ClientSession(session if isinstance(session, dict) else {}, mint=mint, greeting=greeting or None)
+def _session(log: SessionLog) -> ClientSession:
+    """Return a session that begins as the log's did."""
+    settings, greeting, unix = (log.head.get(name) for name in ("session", "greeting", "unix"))
+    return ClientSession(
+        settings if isinstance(settings, dict) else {},
+        mint=_mint(log),
+        greeting=greeting or None,
+        unix=unix if isinstance(unix, float) else 0.0,
+    )
 
 
-class _LoggedIds:
-    """Mints the identifiers that the log says were minted."""
+def _mint(log: SessionLog) -> Ids:
+    """Return what minted the log's identifiers: its seed stands in the first one."""
+    for step in log.steps():
+        for output in step.outputs:
+            if found := _FIRST_ID.fullmatch(str(output.get("event_id"))):
+                return Ids(found[1])
+    return Ids("replayed")
 
-    def __init__(self) -> None:
-        self._ids: dict[str, list[str]] = {}
 
-    def follow(self, outputs: Iterable[dict[str, Any]]) -> None:
-        """Take what the next step put out."""
-        self._ids = {"event": [], "item": []}
-        for output in outputs:
-            if isinstance(output.get("event_id"), str):
-                self._ids["event"].append(output["event_id"])
-            item = output.get("item")
-            if isinstance(item, dict) and isinstance(item.get("id"), str):
-                self._ids["item"].append(item["id"])
-
-    def __call__(self, kind: str) -> str:
-        """Return the next identifier of a kind, or one that shows that the log has none."""
-        known = self._ids.get(kind)
-        return known.pop(0) if known else f"{kind}_not_in_the_log"
+def _step(session: ClientSession, step: Step) -> list[Output]:
+    happened, now = step.input, step.line.t
+    if happened is None:
+        return []
+    if isinstance(happened, Tick):  # it came because its time had come, whatever was lost in rounding
+        now = max(now, session.deadline() or now)
+    return session.step(happened, now)
 
 
 class Replay:
@@ -112,7 +114,7 @@ class Replay:
         self._view = view
         self._speed = speed
         self._sound = sound
-        self._session = _session(log, _LoggedIds())
+        self._session = _session(log)
         self._runs: dict[str, tuple[float, Run]] = {}
         self._scope = anyio.CancelScope()
 
@@ -167,7 +169,7 @@ class Replay:
                 self._view.called(run, result)
             case _:
                 pass
-        self._session.step(happened)
+        _step(self._session, step)
 
     def _do(self, step: Step, effect: AnyEffect) -> None:
         match effect:

@@ -3,8 +3,8 @@
 The first line says what was asked for; then each input is followed by the outputs that it led to:
 
     {"log": 1, "vivavoce": "0.1.0", "started": "2026-11-22T18:30:00+01:00", "session": {…}, "greeting": null, …}
-    {"t": 0.513, "at": 0.48, "db": -61.2, "in": {"type": "Captured", "audio": {"bytes": 960}}}
-    {"t": 0.513, "at": 0.48, "out": {"type": "input_audio_buffer.append", "audio": {"bytes": 960}}}
+    {"t": 0.513022, "at": 0.48, "db": -61.2, "in": {"type": "Captured", "audio": {"bytes": 960}}}
+    {"t": 0.513022, "at": 0.48, "out": {"type": "input_audio_buffer.append", "audio": {"bytes": 960}}}
     {"t": 9.871, "end": "The conversation is over."}
 
 `t` is in seconds since the start by a clock that never goes back, `at` the second of the recorded sound.
@@ -146,7 +146,7 @@ def _shortened(value: Any) -> Any:
 def line_of(t: float, direction: str, what: dict[str, Any], **more: float | None) -> bytes:
     """Return the line that tells of it; `more` is `at` and `db`, as far as known."""
     known = {name: round(value, 3) for name, value in more.items() if value is not None}
-    return msgspec.json.encode({"t": round(t, 3), **known, direction: what}) + b"\n"
+    return msgspec.json.encode({"t": round(t, 6), **known, direction: what}) + b"\n"
 
 
 def last_line(t: float) -> bytes:
@@ -191,6 +191,7 @@ class SessionLog:
 
     def steps(self) -> Iterator[Step]:
         """Yield the inputs with their outputs, in order."""
+        self.skipped, self.whole = 0, False
         step: Step | None = None
         for number, line in self._lines():
             if line.in_ is not None:
