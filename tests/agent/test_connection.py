@@ -6,6 +6,8 @@ import json
 import socket
 import ssl
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -265,6 +267,7 @@ async def test_server_that_vanishes() -> None:
 
 async def test_server_that_falls_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "PING_S", 0.1)
+    monkeypatch.setattr(connection, "SILENT_S", 0.4)
 
     async def handle(client: ServerConnection) -> None:
         client.transport.pause_reading()
@@ -276,6 +279,89 @@ async def test_server_that_falls_silent(monkeypatch: pytest.MonkeyPatch) -> None
         with fail_after(5), pytest.raises(LinkClosed, match="has not answered for a while"):
             await link.receive()
         noticed.set()
+
+
+async def test_server_that_has_little_to_say_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "PING_S", 0.05)
+    monkeypatch.setattr(connection, "SILENT_S", 0.3)
+
+    async def handle(client: ServerConnection) -> None:
+        await anyio.sleep(1)
+        await client.send(CLEARED)
+        await client.wait_closed()
+
+    async with server(handle) as url, connect(url) as link:
+        assert isinstance(await link.receive(), InputAudioBufferCleared)
+
+
+async def test_a_large_event_over_a_slow_network_is_life_though_pongs_wait_behind_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection, "PING_S", 60)
+    monkeypatch.setattr(connection, "SILENT_S", 0.3)
+    message = json.dumps({"type": "large", "sound": "A" * 40_000})
+
+    async def handle(client: ServerConnection) -> None:
+        frame = b"\x81\x7e" + len(message).to_bytes(2) + message.encode()
+        for at in range(0, len(frame), 4000):
+            client.transport.write(frame[at : at + 4000])
+            await anyio.sleep(0.1)
+        await client.wait_closed()
+
+    async with server(handle, ping_interval=None) as url, connect(url) as link:
+        event = await link.receive()
+    assert isinstance(event, Unknown)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "code", "wait_s"),
+    [
+        (429, {"Retry-After": "7"}, 1006, 7.0),
+        (503, {"Retry-After": "999999"}, 1006, 600.0),
+        (503, {"Retry-After": "soon"}, 1006, 0.0),
+        (503, {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, 1006, 0.0),
+        (429, {}, 1006, 0.0),
+        (401, {}, 3000, 0.0),
+        (403, {}, 3003, 0.0),
+        (404, {}, 4004, 0.0),
+    ],
+)
+async def test_a_refusal_says_whether_and_when_to_try_again(
+    status: int, headers: dict[str, str], code: int, wait_s: float
+) -> None:
+    def refuse(client: ServerConnection, request: Request) -> Response:
+        response = client.respond(HTTPStatus(status), "no\n")
+        response.headers.update(headers)
+        return response
+
+    async with server(nothing, process_request=refuse) as url:
+        with pytest.raises(ConnectError) as refused:
+            async with connect(url):
+                pass
+    assert (refused.value.code, refused.value.retry_after) == (code, wait_s)
+
+
+async def test_a_date_to_wait_for() -> None:
+    def refuse(client: ServerConnection, request: Request) -> Response:
+        response = client.respond(HTTPStatus(503), "no\n")
+        response.headers["Retry-After"] = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+        return response
+
+    async with server(nothing, process_request=refuse) as url:
+        with pytest.raises(ConnectError) as refused:
+            async with connect(url):
+                pass
+    assert 50 < refused.value.retry_after <= 60
+
+
+async def test_a_server_that_is_busy_is_given_a_moment() -> None:
+    async def handle(client: ServerConnection) -> None:
+        await client.close(1013)
+
+    async with server(handle) as url, connect(url) as link:
+        with pytest.raises(LinkClosed) as closed:
+            await link.receive()
+    assert closed.value.retry_after == connection.BUSY_S
 
 
 async def test_we_close() -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import ssl
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import cache
 from socket import gaierror
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import getproxies
 
+from anyio import CancelScope, current_time
 from msgspec.structs import replace
 
 from vivavoce.hosts import is_here
@@ -26,7 +30,13 @@ if TYPE_CHECKING:
 
 OPEN_S: Final = 10.0
 CLOSE_S: Final = 2.0
-PING_S: Final = 20.0
+PING_S: Final = 4.0
+SILENT_S: Final = 12.0
+"""A server of which nothing has come for so long, not even the answer to a ping, is gone."""
+BUSY_S: Final = 2.0
+"""To wait for a server that cannot take a session now and does not say how long."""
+LONGEST_WAIT_S: Final = 600.0
+"""A server that asks for more is asked again after this."""
 MAX_MESSAGE: Final = 32 * 1024 * 1024
 """Bytes."""
 
@@ -37,6 +47,8 @@ THE_KEY: Final = "the key that you gave"
 
 _EXAMPLE: Final = "ws://127.0.0.1:8000/v1/realtime"
 _SECURE: Final = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
+_CODES: Final = {401: 3000, 403: 3003, 404: 4004}
+"""Close codes that say what an HTTP status does."""
 _REFUSALS: Final = {
     401: f"refused the key; check {THE_KEY}",
     403: f"forbids it; check {THE_KEY}, and whether it may use this endpoint",
@@ -60,8 +72,8 @@ _SILENT: Final = "The server has not answered for a while; check the network and
 class ConnectError(LinkClosed):
     """A server cannot be reached; the message names the address and the remedy."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, 1006)
+    def __init__(self, message: str, code: int = 1006, *, retry_after: float = 0.0) -> None:
+        super().__init__(message, code, retry_after=retry_after)
 
 
 class WebSocketLink:
@@ -86,7 +98,7 @@ class WebSocketLink:
         from websockets.exceptions import ConnectionClosed
 
         try:
-            received = await self._connection.recv(decode=False)
+            received = await self._receive()
         except ConnectionClosed as closed:
             raise self._gone(closed) from None
         event = self._accent.read(received)
@@ -111,9 +123,19 @@ class WebSocketLink:
         """End the connection."""
         await self._connection.close(code, reason)
 
+    async def _receive(self) -> bytes:
+        """Wait for a message, as long as anything comes at all."""
+        while True:
+            silent_at = getattr(self._connection, "heard_at", current_time()) + SILENT_S
+            with CancelScope(deadline=silent_at):
+                return await self._connection.recv(decode=False)
+            if getattr(self._connection, "heard_at", 0.0) + SILENT_S <= current_time():
+                self._connection.transport.abort()  # a closing handshake would only be waited for
+                raise LinkClosed(f"{_SILENT}.", 1006)
+
     def _gone(self, closed: ConnectionClosed) -> LinkClosed:
         ended = _ended(closed)
-        return LinkClosed(_worded(str(ended), self._wording), ended.code)
+        return LinkClosed(_worded(str(ended), self._wording), ended.code, retry_after=ended.retry_after)
 
 
 @asynccontextmanager
@@ -151,7 +173,7 @@ async def connect(
             connection = await stack.enter_async_context(_dial(address, key, headers or {}, tls, open_s))
         except Exception as wrong:
             if message := _trouble(wrong, address, open_s):
-                raise ConnectError(_worded(message, wording)) from None
+                raise ConnectError(_worded(message, wording), _code(wrong), retry_after=_retry_after(wrong)) from None
             raise
         yield WebSocketLink(connection, accent, wording)
 
@@ -188,10 +210,26 @@ def _dial(
         compression=None,
         max_size=MAX_MESSAGE,
         ping_interval=PING_S,
-        ping_timeout=PING_S,
+        ping_timeout=None,
         open_timeout=open_s,
         close_timeout=CLOSE_S,
+        create_connection=_heeding(),
     )
+
+
+@cache
+def _heeding() -> type[ClientConnection]:
+    """Return a connection that knows when something came last: over a slow network a pong waits behind much sound."""
+    from websockets.asyncio.client import ClientConnection
+
+    class Heeding(ClientConnection):
+        heard_at = 0.0
+
+        def data_received(self, data: bytes) -> None:
+            self.heard_at = self.loop.time()
+            super().data_received(data)
+
+    return Heeding
 
 
 def _trouble(wrong: Exception, address: SplitResult, open_s: float) -> str | None:
@@ -229,10 +267,35 @@ def _trouble(wrong: Exception, address: SplitResult, open_s: float) -> str | Non
             return None
 
 
+def _code(wrong: Exception) -> int:
+    from websockets.exceptions import InvalidStatus
+
+    return _CODES.get(wrong.response.status_code, 1006) if isinstance(wrong, InvalidStatus) else 1006
+
+
+def _retry_after(wrong: Exception) -> float:
+    """Return the seconds that a refusal asks us to wait (RFC 9110 section 10.2.3)."""
+    from websockets.exceptions import InvalidStatus
+
+    asked = wrong.response.headers.get("Retry-After", "") if isinstance(wrong, InvalidStatus) else ""
+    try:
+        seconds = float(asked) if asked.isdigit() else _until(asked)
+    except (TypeError, ValueError):
+        return 0.0
+    return min(max(seconds, 0.0), LONGEST_WAIT_S)
+
+
+def _until(date: str) -> float:
+    return (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds()
+
+
 def _ended(closed: ConnectionClosed) -> LinkClosed:
+    from websockets.frames import CloseCode
+
     frame = closed.rcvd
     if frame is None:
-        silent = closed.sent is not None and closed.sent.code == 1011  # noqa: PLR2004 - what a missed ping sends
-        return LinkClosed(f"{_SILENT if silent else _ENDINGS[1006]}.", 1006)
+        return LinkClosed(f"{_ENDINGS[1006]}.", 1006)
     sentence = _ENDINGS.get(frame.code, f"The server has closed the connection with code {frame.code}")
-    return LinkClosed(f"{sentence}: {frame.reason}" if frame.reason else f"{sentence}.", frame.code)
+    wait_s = BUSY_S if frame.code == CloseCode.TRY_AGAIN_LATER else 0.0
+    message = f"{sentence}: {frame.reason}" if frame.reason else f"{sentence}."
+    return LinkClosed(message, frame.code, retry_after=wait_s)

@@ -187,7 +187,7 @@ async def _opened_again(opening: Opening, backoff: Backoff, wait_s: float) -> As
 
 async def _patiently(stack: AsyncExitStack, opening: Opening, backoff: Backoff, wait_s: float) -> ClientLink:
     while True:
-        await anyio.sleep(max(backoff.next(), wait_s))
+        await anyio.sleep(wait_s + backoff.next())
         try:
             return await stack.enter_async_context(opening())
         except LinkClosed as refused:
