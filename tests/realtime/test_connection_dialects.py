@@ -141,6 +141,24 @@ def test_a_client_of_yandex_shows_itself_by_its_settings():
     assert again["session"]["instructions"] == "Kurz."
 
 
+@pytest.mark.parametrize(
+    ("sound", "rate"),
+    [
+        (None, 44_100),
+        ({"type": "audio/pcm"}, 44_100),
+        ({"type": "audio/pcm", "rate": None}, 44_100),
+        ({"type": "audio/pcm", "rate": 24_000}, 24_000),
+        ({"type": "audio/pcmu"}, None),
+    ],
+)
+def test_answers_at_yandex_have_its_own_rate_unless_another_is_named(sound, rate):
+    client = Client(Yandex())
+    session = {"audio": {"output": {"voice": "marina"} | ({"format": sound} if sound else {})}}
+    for settings in (session, {"instructions": "x"}):
+        (updated,) = client(update(**settings))
+        assert updated["session"]["audio"]["output"]["format"].get("rate") == rate
+
+
 def test_only_the_first_settings_ask_for_the_transcript():
     client = Client(Yandex())
     off = {"input": {"transcription": None}}

@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vivavoce.realtime.dialects import error_to_ga, to_ga
+from vivavoce.realtime.dialects import (
+    error_to_ga,
+    is_beta,
+    server_to_ga,
+    setting_to_ga,
+    settings_to_beta,
+    to_ga,
+)
 
 VAD = {"type": "server_vad", "threshold": 0.5}
 
@@ -45,6 +52,14 @@ def answer(**given):
         ({"tool_choice": {"type": "function", "name": "a"}}, {"tool_choice": {"type": "function", "name": "a"}}),
         ({"voice": {"id": "ash"}}, {"audio": {"output": {"voice": "ash"}}}),
         ({"audio": {"output": {"voice": {"id": "ash"}}}}, {"audio": {"output": {"voice": "ash"}}}),
+        (
+            {"audio": {"output": {"format": {"type": "audio/pcmu", "rate": 8000}}}},
+            {"audio": {"output": {"format": {"type": "audio/pcmu"}}}},
+        ),
+        (
+            {"audio": {"input": {"format": {"type": "audio/pcma", "rate": 24_000}}}},
+            {"audio": {"input": {"format": {"type": "audio/pcma", "rate": 24_000}}}},
+        ),
         ({"audio": "loud", "voice": "ash"}, {"audio": "loud"}),
         ({"audio": None, "voice": "ash"}, {"audio": {"output": {"voice": "ash"}}}),
         (
@@ -109,3 +124,82 @@ def test_an_error_has_its_message_inside():
         "type": "error",
         "error": {"type": "server_error", "code": "c", "message": "m"},
     }
+
+
+# Servers, as clients read them
+
+
+@pytest.mark.parametrize(
+    ("told", "meant"),
+    [
+        ({"type": "response.text.delta"}, {"type": "response.output_text.delta"}),
+        ({"type": "response.audio.done"}, {"type": "response.output_audio.done"}),
+        ({"type": "response.audio_transcript.delta"}, {"type": "response.output_audio_transcript.delta"}),
+        ({"type": "session.created"}, {"type": "session.created", "session": {"type": "realtime"}}),
+        (
+            {"type": "session.updated", "session": {"modalities": ["audio", "text"], "voice": "ash"}},
+            {
+                "type": "session.updated",
+                "session": {
+                    "type": "realtime",
+                    "output_modalities": ["audio"],
+                    "audio": {"output": {"voice": "ash"}},
+                },
+            },
+        ),
+        (
+            {"type": "x", "item": {"role": "assistant", "content": [{"type": "audio"}]}},
+            {"type": "x", "item": {"role": "assistant", "content": [{"type": "output_audio"}]}},
+        ),
+        (
+            {"type": "response.done", "response": {"output": [{"role": "assistant", "content": [{"type": "text"}]}]}},
+            {
+                "type": "response.done",
+                "response": {"output": [{"role": "assistant", "content": [{"type": "output_text"}]}]},
+            },
+        ),
+    ],
+)
+def test_what_servers_of_the_beta_say_has_ga_names(told, meant):
+    assert server_to_ga(told) == meant
+    assert server_to_ga(meant) == meant
+
+
+SETTINGS = {
+    "instructions": "Be brief.",
+    "output_modalities": ["audio"],
+    "audio": {
+        "input": {"format": {"type": "audio/pcm", "rate": 24000}, "turn_detection": None},
+        "output": {"format": {"type": "audio/pcmu"}, "voice": "ash"},
+    },
+    "tools": [],
+    "max_output_tokens": 100,
+}
+
+
+def test_settings_survive_the_way_to_the_beta_and_back():
+    beta = settings_to_beta(SETTINGS | {"type": "realtime", "vivavoce": {}})
+    assert beta == {
+        "instructions": "Be brief.",
+        "tools": [],
+        "modalities": ["audio", "text"],
+        "input_audio_format": "pcm16",
+        "output_audio_format": "g711_ulaw",
+        "turn_detection": None,
+        "voice": "ash",
+        "max_response_output_tokens": 100,
+    }
+    assert settings(**beta) == SETTINGS
+    assert settings_to_beta({"output_modalities": ["text"]}) == {"modalities": ["text"]}
+
+
+def test_the_shape_of_a_session_is_recognised():
+    assert is_beta({"modalities": ["text"], "input_audio_format": "pcm16"})
+    assert not is_beta({"modalities": ["text"], "audio": {}})
+    assert not is_beta({"id": "s"})
+
+
+def test_a_setting_of_the_beta_has_a_place_in_ga():
+    assert setting_to_ga("turn_detection.type") == "audio.input.turn_detection.type"
+    assert setting_to_ga("voice") == "audio.output.voice"
+    assert setting_to_ga("tools[0].name") == "tools[0].name"

@@ -1,4 +1,4 @@
-"""Azure OpenAI as its guides describe it: the current version, which is OpenAI's, and a dated one, which is the beta."""
+"""Azure OpenAI as its guides describe it: the current version, OpenAI's own, and a dated one, which is the beta."""
 
 from __future__ import annotations
 

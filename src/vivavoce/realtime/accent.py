@@ -23,14 +23,16 @@ from vivavoce.realtime.events import (
     decode_server,
     encode,
 )
+from vivavoce.realtime.refusal import refused_setting
 from vivavoce.realtime.values import FunctionCall, InputText, Message, OutputAudio, OutputText
 from vivavoce.realtime.yandex import HOSTED, OUT_RATE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vivavoce.realtime.values import Item
+    from vivavoce.realtime.values import Item, Part
 
+_NOT_IN_BETA: Final = ("type", "audio", "output_modalities")
 _LANGUAGES: Final = {"ru": "ru-RU", "kk": "kk-KZ", "en": "en-US", "uz": "uz-UZ"}
 _DETECTION: Final = ("type", "threshold", "silence_duration_ms")
 """Fields of `turn_detection` that the samples of Yandex AI Studio send."""
@@ -48,7 +50,8 @@ class Accent:
         Raises:
             ProtocolError: it cannot be made sense of.
         """
-        return decode_server(text, self._to_ga)
+        event = decode_server(text, self._to_ga)
+        return self._complaint(event) if isinstance(event, Error) else event
 
     def write(self, event: AnyClientEvent) -> str | None:
         """Return the message that tells the server of an event, or None for one that it does not know."""
@@ -58,16 +61,21 @@ class Accent:
         match raw:
             case {"type": "session.created", "session": dict(session)}:
                 self._beta = is_beta(session)
-            case {"type": "error", "error": {"code": "unknown_parameter", "param": param} as error} if (
-                not self._beta and param in {"session.type", "session.audio", "session.output_modalities"}
-            ):
-                self._beta = True  # and of all that was sent only the type has no place there
-                raw = raw | {"error": error | {"param": "session.type"}}
-            case {"type": "error", "error": {"param": str(param)} as error} if self._beta:
-                raw = raw | {"error": error | {"param": setting_to_ga(param)}}
             case _:
                 pass
         return server_to_ga(raw)
+
+    def _complaint(self, event: Error) -> Error:
+        """Return an error that names our setting; one that the beta does not have shows the beta."""
+        setting = refused_setting(event.error)
+        if setting is None:
+            return event
+        if event.error.code == "unknown_parameter" and setting in _NOT_IN_BETA and not self._beta:
+            self._beta = True
+            setting = "type"  # all else is said in the beta's way from now on
+        elif self._beta:
+            setting = setting_to_ga(setting)
+        return replace(event, error=replace(event.error, param=f"session.{setting}"))
 
 
 class YandexAccent(Accent):
@@ -123,10 +131,13 @@ def _is_hosted(item: Item | None) -> bool:
 
 def _remembered(said: Message) -> Message:
     """Return an earlier answer as the service takes it: it refuses items of the assistant."""
-    parts = said.content
-    text = " ".join(part.text for part in parts if isinstance(part, OutputText))
-    text += " ".join(part.transcript or "" for part in parts if isinstance(part, OutputAudio))
+    texts = (part.text if isinstance(part, OutputText) else _transcript(part) for part in said.content)
+    text = " ".join(filter(None, texts))
     return replace(said, role="system", content=(InputText(text=f"You have said to the user: {text}"),))
+
+
+def _transcript(part: Part) -> str:
+    return (part.transcript or "") if isinstance(part, OutputAudio) else ""
 
 
 def _yandex_session(session: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,8 @@ _BETA_NAMES = {
     "response.audio_transcript.": "response.output_audio_transcript.",
 }
 _BETA_PARTS = {"text": "output_text", "audio": "output_audio"}
+_G711 = ("audio/pcmu", "audio/pcma")
+_TELEPHONE_RATE = 8000
 _GONE = frozenset({"temperature"})
 _CHOICES = ("auto", "none", "required")
 _ABSENT = object()
@@ -97,11 +99,10 @@ def settings_to_beta(settings: dict[str, Any]) -> dict[str, Any]:
     return old
 
 
-def setting_to_ga(param: str) -> str:
-    """Return where GA has the setting that an error of the beta names, as in `session.turn_detection.type`."""
-    session, _, setting = param.partition(".")
+def setting_to_ga(setting: str) -> str:
+    """Return where GA has a setting of the beta, as in `turn_detection.type`."""
     name, dot, rest = setting.partition(".")
-    return f"{session}.{'.'.join(_BETA_SESSION.get(name, (name,)))}{dot}{rest}"
+    return ".".join(_BETA_SESSION.get(name, (name,))) + dot + rest
 
 
 def item_to_beta(item: dict[str, Any]) -> dict[str, Any]:
@@ -120,7 +121,7 @@ def _settings(old: dict[str, Any]) -> dict[str, Any]:
             _put(new, path, _beta_value(name, old[name]))
     if isinstance(choice := new.get("tool_choice"), dict) and choice.get("type") in _CHOICES:
         new["tool_choice"] = choice["type"]
-    return _named_voice(new)
+    return _telephone(_named_voice(new))
 
 
 def _beta_value(name: str, value: Any) -> Any:
@@ -162,6 +163,19 @@ def _named_voice(settings: dict[str, Any]) -> dict[str, Any]:
             return settings | {"audio": audio | {"output": output | {"voice": name}}}
         case _:
             return settings
+
+
+def _telephone(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings without the rate of telephone sound: there is only one."""
+    for side in ("input", "output"):
+        match settings:
+            case {"audio": dict(audio)} if isinstance(audio.get(side), dict):
+                sound = audio[side].get("format")
+                if isinstance(sound, dict) and sound.get("rate") == _TELEPHONE_RATE and sound.get("type") in _G711:
+                    settings = settings | {"audio": audio | {side: audio[side] | {"format": {"type": sound["type"]}}}}
+            case _:
+                pass
+    return settings
 
 
 def _response(settings: dict[str, Any]) -> dict[str, Any]:

@@ -105,8 +105,9 @@ class Yandex(Dialect):
         if (asked := modalities(session)) is not None:
             self._both = are_both(asked)
             session = _spoken(session) if self._both else session
-        if not self._updated and session["type"] == "realtime":
-            session = _transcribed(session)
+        if session["type"] == "realtime":
+            session = _rated(session, first=not self._updated)
+            session = session if self._updated else _transcribed(session)
         self._updated = True
         extensions = session.get("vivavoce")
         asked_for = extensions if isinstance(extensions, dict) else {}
@@ -176,6 +177,20 @@ def _transcribed(session: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(heard, dict) or "transcription" in heard or "input_audio_transcription" in session:
         return session
     return session | {"audio": audio | {"input": {"transcription": {}} | heard}}
+
+
+def _rated(session: dict[str, Any], *, first: bool) -> dict[str, Any]:
+    """Name the rate of the answers' sound where a client leaves it to the service, by null or at first by silence."""
+    audio = session.get("audio") or {}
+    spoken = audio.get("output") or {} if isinstance(audio, dict) else None
+    sound = spoken.get("format") or {} if isinstance(spoken, dict) else None
+    if not isinstance(sound, dict) or sound.get("type", "audio/pcm") != "audio/pcm":
+        return session
+    left_open = "rate" in sound or (first and "output_audio_format" not in session)
+    if sound.get("rate") is not None or not left_open:
+        return session
+    named = {"type": "audio/pcm"} | sound | {"rate": OUT_RATE}
+    return session | {"audio": {**audio, "output": {**(spoken or {}), "format": named}}}
 
 
 def _raw(event: ServerEvent) -> dict[str, Any]:
