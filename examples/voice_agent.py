@@ -28,7 +28,21 @@ from vivavoce.agent.services import IN_RATE, find, session_settings
 from vivavoce.agent.toolbox.weather import get_weather
 from vivavoce.config import load
 from vivavoce.ports import LinkClosed
-from vivavoce.realtime.client import Captured, ClientSession, Hush, Play, Played, Report, Returned, Run, Show, Warn
+from vivavoce.realtime.client import (
+    Captured,
+    Cite,
+    ClientSession,
+    Hush,
+    Play,
+    Played,
+    Renew,
+    Report,
+    Returned,
+    Run,
+    Show,
+    Stop,
+    Warn,
+)
 from vivavoce.realtime.events import ClientEvent
 from vivavoce.realtime.server import Ids
 from vivavoce.speech.pcm import from_pcm16, to_pcm16
@@ -118,8 +132,8 @@ class VoiceAgent:
                     print(f"{output.role}: {output.text}{' — interrupted' if output.cut else ''}")
             case Warn():
                 print(f"! {output.message}")
-            case Report():
-                pass  # where the time of the turn went
+            case Report() | Cite() | Stop() | Renew():
+                pass  # times, sources, calls that were interrupted, sessions about to expire
 
     async def call(self, run: Run) -> None:
         """Run a tool and return its result."""

@@ -16,21 +16,37 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vivavoce.agent.agent import Agent
+    from vivavoce.agent.agent import Agent, SoundCounts
     from vivavoce.agent.connection import connect
-    from vivavoce.agent.conversation import Conversation
+    from vivavoce.agent.conversation import Called, Confirm, Confirmed, Conversation, Event, Note, Said, StateChanged
+    from vivavoce.agent.pulled import PulledSpeaker
     from vivavoce.agent.tools import Toolbox, tool
     from vivavoce.api import converse, embedded, serve, talk
     from vivavoce.compose import in_process
     from vivavoce.config import Settings
     from vivavoce.errors import VivavoceError
+    from vivavoce.realtime.client import Cite, Report, Run, Show, Warn
 
 __all__ = [
     "Agent",
+    "Called",
+    "Cite",
+    "Confirm",
+    "Confirmed",
     "Conversation",
+    "Event",
+    "Note",
+    "PulledSpeaker",
+    "Report",
+    "Run",
+    "Said",
     "Settings",
+    "Show",
+    "SoundCounts",
+    "StateChanged",
     "Toolbox",
     "VivavoceError",
+    "Warn",
     "connect",
     "converse",
     "embedded",
@@ -42,10 +58,24 @@ __all__ = [
 
 _HOMES = {
     "Agent": "vivavoce.agent.agent",
+    "Called": "vivavoce.agent.conversation",
+    "Cite": "vivavoce.realtime.client",
+    "Confirm": "vivavoce.agent.conversation",
+    "Confirmed": "vivavoce.agent.conversation",
     "Conversation": "vivavoce.agent.conversation",
+    "Event": "vivavoce.agent.conversation",
+    "Note": "vivavoce.agent.conversation",
+    "PulledSpeaker": "vivavoce.agent.pulled",
+    "Report": "vivavoce.realtime.client",
+    "Run": "vivavoce.realtime.client",
+    "Said": "vivavoce.agent.conversation",
     "Settings": "vivavoce.config",
+    "Show": "vivavoce.realtime.client",
+    "SoundCounts": "vivavoce.agent.agent",
+    "StateChanged": "vivavoce.agent.conversation",
     "Toolbox": "vivavoce.agent.tools",
     "VivavoceError": "vivavoce.errors",
+    "Warn": "vivavoce.realtime.client",
     "connect": "vivavoce.agent.connection",
     "converse": "vivavoce.api",
     "embedded": "vivavoce.api",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from anyio import create_memory_object_stream
 
+from vivavoce.agent.pulled import PulledSpeaker
 from vivavoce.ports import Samples
 
 if TYPE_CHECKING:
@@ -32,13 +33,12 @@ class Stretch(NamedTuple):
     sound: Samples
 
 
-class Person:
+class Person(PulledSpeaker):
     """Speaks and listens frame by frame (ports `Microphone` and `Speaker`); time is the sound that has passed."""
-
-    sample_rate = RATE
 
     def __init__(self, pace: Pace) -> None:
         """Get ready; the pace is told when the agent wants a frame, or has given a piece of sound."""
+        super().__init__(RATE)
         self._lived = 0
         """Frames."""
         self.spoke_until = 0.0
@@ -47,8 +47,6 @@ class Person:
         """What was heard."""
         self._pace = pace
         self._to_say: deque[Samples] = deque()
-        self._to_hear: deque[tuple[str, Samples]] = deque()
-        self._item_id, self._heard = "", 0
         self._frames_in, self._frames = create_memory_object_stream[Samples](0)
 
     @property
@@ -75,7 +73,7 @@ class Person:
     async def live(self) -> None:
         """Let the time of one frame pass: hear it, and let the agent hear it."""
         self._lived += 1
-        self._hear(FRAME)
+        self._listen()
         silence = np.zeros(FRAME, np.float32)
         await self._frames_in.send(self._to_say.popleft() if self._to_say else silence)
 
@@ -95,33 +93,13 @@ class Person:
     # Speaker ---------------------------------------------------------------------------------------------------------
 
     async def play(self, item_id: str, samples: Samples) -> None:
-        """Take sound of an answer; never waits."""
-        self._to_hear.append((item_id, samples))
+        """Take sound of an answer."""
+        await super().play(item_id, samples)
         self._pace.given()
 
-    def hush(self) -> None:
-        """Forget what has not been heard yet."""
-        self._to_hear.clear()
-
-    def heard(self) -> tuple[str, int] | None:
-        """Return the item that is being heard, or was last, and how many milliseconds of it."""
-        return (self._item_id, self._heard * 1000 // RATE) if self._item_id else None
-
-    def idle(self) -> bool:
-        """Tell whether everything that was given has been heard."""
-        return not self._to_hear
-
-    def _hear(self, room: int) -> None:
-        """Hear the next samples."""
+    def _listen(self) -> None:
+        """Hear what the time of one frame holds."""
         at = self.now - FRAME_S
-        while self._to_hear and room:
-            item_id, samples = self._to_hear.popleft()
-            now, later = samples[:room], samples[room:]
-            if len(later):
-                self._to_hear.appendleft((item_id, later))
-            if item_id != self._item_id:
-                self._item_id, self._heard = item_id, 0
-            self._heard += len(now)
-            self.stretches.append(Stretch(at, item_id, now))
-            at += len(now) / RATE
-            room -= len(now)
+        for item_id, sound in self.pieces(FRAME):
+            self.stretches.append(Stretch(at, item_id, sound))
+            at += len(sound) / RATE

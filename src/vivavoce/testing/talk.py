@@ -275,8 +275,11 @@ class AsyncTalk:
         self.turns.append(Turn(asked, self._person))
         return self.turns[-1]
 
-    def _note(self, event: Event) -> None:
+    def _note(self, event: Event | None) -> None:
         """Give what happens to the turn that it belongs to."""
+        self._pace.changed()
+        if event is None:
+            return
         match event:
             case Show() | Cite():
                 key = event.item_id
@@ -293,7 +296,6 @@ class AsyncTalk:
                 key = ""
         turns = [self.opening, *self.turns]
         next((turn for turn in turns if turn.owns(key)), turns[-1]).note(event)
-        self._pace.changed()
 
 
 class Talk:
