@@ -106,7 +106,8 @@ async def test_recorded_sound_is_played_beside_the_log(pulse: Pulse, tmp_path: P
 
         async def listen() -> None:
             async with aclosing(microphone.frames()) as frames:
-                heard.extend([(anyio.current_time(), frame) async for frame in frames])
+                async for frame in frames:
+                    heard.append((anyio.current_time(), frame))  # noqa: PERF401 - it never ends
 
         tasks.start_soon(listen)
         await Replay(SessionLog(tmp_path), View(), sound=tmp_path / SOUND).run()
