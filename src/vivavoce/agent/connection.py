@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
@@ -44,6 +45,9 @@ SECRET_HEADERS: Final = ("authorization", "api-key", "x-api-key")
 SHORTEST_SECRET: Final = 8
 """Characters; what is shorter is the name of a scheme."""
 THE_KEY: Final = "the key that you gave"
+
+_log = logging.getLogger(__name__)
+_log.setLevel(logging.INFO)  # below it the library tells headers, keys and all
 
 _EXAMPLE: Final = "ws://127.0.0.1:8000/v1/realtime"
 _SECURE: Final = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
@@ -207,6 +211,7 @@ def _dial(
         additional_headers=bearer | dict(headers),
         proxy=None if is_here(address.hostname or "") else True,
         ssl=(tls or ssl.create_default_context()) if address.scheme == "wss" else None,
+        logger=_log,
         compression=None,
         max_size=MAX_MESSAGE,
         ping_interval=PING_S,
