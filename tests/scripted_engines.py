@@ -32,5 +32,9 @@ def clockmaker() -> ScriptedLanguageModel:
     return ScriptedLanguageModel([[Call("current_time", "{}")], "Look at the clock."])
 
 
+def timekeeper() -> ScriptedLanguageModel:
+    return ScriptedLanguageModel([[Call("date_and_time", "{}")], "Look at the clock."])
+
+
 tts = ScriptedTextToSpeech
 vad = ScriptedVad

@@ -24,6 +24,7 @@ from vivavoce.config import load
 from vivavoce.server.app import serve
 from vivavoce.server.engine import Engines
 from vivavoce.server.hub import Hub
+from vivavoce.speech.pcm import from_ulaw, to_ulaw
 from vivavoce.testing import tone, tts_contract
 
 ROOT = Path(__file__).parent.parent
@@ -87,6 +88,39 @@ def test_agent_with_tool_calls_it():
     assert ended.returncode == 0, ended.stderr
     assert "in_stock" in ended.stdout
     assert scripted.STOCK in ended.stdout
+
+
+def test_events_follow_a_question():
+    ended = run("events.py", "What", "time", "is", "it?", env=engines("timekeeper"))
+    assert ended.stderr == ""
+    lines = ended.stdout.splitlines()
+    assert lines[:2] == ["user: What time is it?", "calls date_and_time {}"]
+    assert lines[2].startswith("→ ")
+    assert lines[3:] == ["assistant: Look at the clock."]
+
+
+@pytest.mark.anyio
+async def test_any_server_answers():
+    async with served() as url:
+        ended = await run_process([sys.executable, str(EXAMPLES / "any_server.py"), url, "What is it?"])
+    assert ended.stdout.decode().strip() == scripted.ANSWER
+
+
+def test_any_server_ends_in_one_sentence():
+    ended = run("any_server.py", "ws://127.0.0.1:1/v1/realtime", "What is it?")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith("Nothing answers at ws://127.0.0.1:1/v1/realtime")
+
+
+def test_telephone_answers_a_call(tmp_path):
+    call, answer = tmp_path / "call.ulaw", tmp_path / "answer.ulaw"
+    call.write_bytes(to_ulaw(np.concatenate([tone(220, TURN_S, 8_000), np.zeros(8_000 * 2, np.float32)])))
+    ended = run("telephone.py", str(call), str(answer))
+    assert (ended.stdout, ended.stderr) == (f"user: {scripted.QUESTION}\nassistant: {scripted.ANSWER}\n", "")
+    sound = from_ulaw(answer.read_bytes())
+    assert len(sound) == round((TURN_S + 2) * 8_000)
+    assert not sound[: round(TURN_S * 8_000)].any()
+    assert np.abs(sound).max() > 0.1
 
 
 def test_embedded_server_answers():

@@ -1,0 +1,86 @@
+"""Devices of a program: a speaker that is asked for sound, and devices at rates of their own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vivavoce.agent.pulled import PulledSpeaker
+from vivavoce.agent.rates import ResampledSpeaker, microphone_at, speaker_at
+from vivavoce.testing import tone
+
+pytestmark = pytest.mark.anyio
+
+
+def ones(samples):
+    return np.ones(samples, np.float32)
+
+
+async def test_what_is_taken_has_been_heard():
+    speaker = PulledSpeaker(8_000)
+    assert speaker.heard() is None
+    await speaker.play("one", ones(800))
+    await speaker.play("two", ones(80) / 2)
+    assert speaker.heard() is None
+    assert not speaker.idle()
+    assert speaker.take(400).tolist() == [1.0] * 400
+    assert speaker.heard() == ("one", 50)
+    assert speaker.take(440).tolist() == [1.0] * 400 + [0.5] * 40
+    assert speaker.heard() == ("two", 5)
+    assert speaker.take(80).tolist() == [0.5] * 40 + [0.0] * 40
+    assert (speaker.heard(), speaker.idle()) == (("two", 10), True)
+    assert speaker.take(3).tolist() == [0.0] * 3
+
+
+async def test_a_hushed_speaker_forgets_what_was_not_taken():
+    speaker = PulledSpeaker(8_000)
+    await speaker.play("one", ones(800))
+    speaker.take(80)
+    speaker.hush()
+    assert (speaker.heard(), speaker.idle()) == (("one", 10), True)
+    assert not speaker.take(80).any()
+    await speaker.play("two", ones(80))
+    assert speaker.take(80).all()
+
+
+async def test_a_speaker_at_another_rate():
+    device = PulledSpeaker(8_000)
+    speaker = speaker_at(24_000, device)
+    assert (speaker.sample_rate, speaker_at(8_000, device)) == (24_000, device)
+    sound = tone(440, 1.0, 24_000)
+    for start in range(0, len(sound), 2_400):
+        await speaker.play("one", sound[start : start + 2_400])
+    half = device.take(4_000)
+    assert speaker.heard() == ("one", 500)
+    rest = device.take(4_000)
+    heard = np.concatenate([half, rest])[: len(tone(440, 0.95, 8_000))]
+    assert np.abs(heard - tone(440, 0.95, 8_000)).max() < 0.02
+    assert (speaker.heard(), speaker.idle()) == (("one", 1000), True)
+
+
+async def test_a_new_answer_begins_without_the_rest_of_the_last():
+    device = PulledSpeaker(8_000)
+    speaker = ResampledSpeaker(24_000, device)
+    await speaker.play("one", ones(2_400))
+    speaker.hush()
+    await speaker.play("two", np.zeros(2_400, np.float32))
+    assert not device.take(800).any()
+    assert speaker.heard() == ("two", 100)
+
+
+async def test_a_microphone_at_another_rate():
+    class Line:
+        sample_rate = 8_000
+
+        async def frames(self):
+            sound = tone(440, 1.0, 8_000)
+            for start in range(0, len(sound), 160):
+                yield sound[start : start + 160]
+
+    line = Line()
+    microphone = microphone_at(24_000, line)
+    assert (microphone.sample_rate, microphone_at(8_000, line)) == (24_000, line)
+    frames = [frame async for frame in microphone.frames()]
+    assert {len(frame) for frame in frames} == {480}
+    heard = np.concatenate(frames)[: round(0.95 * 24_000)]
+    assert np.abs(heard - tone(440, 0.95, 24_000)).max() < 0.02
