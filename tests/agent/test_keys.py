@@ -12,6 +12,7 @@ import termios
 import anyio
 import pytest
 
+from vivavoce.agent.editor import Paste
 from vivavoce.agent.keys import Keyboard, type_lines
 
 pytestmark = pytest.mark.anyio
@@ -39,7 +40,49 @@ async def test_keys_come_one_at_a_time_with_their_names(terminal):
     person, ours = terminal
     with Keyboard(ours) as keyboard:
         os.write(person, "mé\x14\x7f\r\x1b[A\x1bOP\x1b[1;5Cq".encode())
-        assert await pressed(keyboard, 6) == ["m", "é", "ctrl+t", "backspace", "enter", "q"]
+        wanted = ["m", "é", "ctrl+t", "backspace", "enter", "up", "ctrl+right", "q"]
+        assert await pressed(keyboard, len(wanted)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("sequence", "name"),
+    [
+        ("\x1b[D", "left"), ("\x1bOC", "right"), ("\x1b[H", "home"), ("\x1bOF", "end"), ("\x1b[1~", "home"),
+        ("\x1b[4~", "end"), ("\x1b[3~", "delete"), ("\x1b[1;5D", "ctrl+left"), ("\x1b[1;3C", "alt+right"),
+        ("\x1b[3;5~", "ctrl+delete"), ("\x1bb", "alt+b"), ("\x1b\x7f", "alt+backspace"), ("\x01", "ctrl+a"),
+    ],
+)  # fmt: skip
+async def test_keys_that_move_have_names(terminal, sequence, name):
+    person, ours = terminal
+    with Keyboard(ours) as keyboard:
+        os.write(person, sequence.encode())
+        assert await pressed(keyboard, 1) == [name]
+
+
+async def test_what_has_no_meaning_is_no_key(terminal):
+    person, ours = terminal
+    with Keyboard(ours) as keyboard:
+        os.write(person, b"\x1b[15~\x1b[Z\x1b[?1;2c\x1bOP\x1b[6~\x1b[1;2P.")
+        assert await pressed(keyboard, 1) == ["."]
+
+
+async def test_a_paste_is_one_key_whatever_is_in_it(terminal):
+    person, ours = terminal
+    with Keyboard(ours) as keyboard:
+        os.write(person, b"a\x1b[200~q\x04\r\ntwo\rthree\x1b[A\x1b[201~b\x1b[200~\x1b[201~c")
+        keys = await pressed(keyboard, 4)
+    assert keys == ["a", "q\x04\ntwo\nthree\x1b[A", "b", "c"]
+    assert [isinstance(key, Paste) for key in keys] == [False, True, False, False]
+
+
+async def test_a_paste_may_come_in_pieces(terminal):
+    person, ours = terminal
+    with Keyboard(ours) as keyboard:
+        async with anyio.create_task_group() as tasks:
+            pieces = [b"\x1b[20", b"0~one zwei \xc3", b"\xbc three\x1b[20", b"1~x"]
+            tasks.start_soon(_write_slowly, person, pieces)
+            keys = await pressed(keyboard, 2)
+    assert keys == ["one zwei ü three", "x"]
 
 
 async def test_esc_alone_is_a_key(terminal):
@@ -55,7 +98,7 @@ async def test_an_arrow_and_a_letter_may_come_in_pieces(terminal, monkeypatch):
     with Keyboard(ours) as keyboard:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_write_slowly, person, [b"\x1b", b"[", b"A", b"\xc3", b"\xa9"])
-            assert await pressed(keyboard, 1) == ["é"]
+            assert await pressed(keyboard, 2) == ["up", "é"]
 
 
 async def _write_slowly(fd, pieces):
@@ -85,6 +128,7 @@ async def test_keys_end_when_the_terminal_hangs_up():
 
 CHILD = """
 import sys, termios, anyio
+from vivavoce.agent.editor import Paste
 from vivavoce.agent.keys import Keyboard
 async def main():
     with Keyboard() as keyboard:
@@ -111,7 +155,7 @@ def _read_until(fd, text):
     return seen
 
 
-@pytest.mark.parametrize("end", ["x", "y", "z", "\x03", signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("end", ["x", "y", "z", "\x03", signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_the_terminal_gets_its_settings_back_however_it_ends(terminal, end):
     person, ours = terminal
     before = termios.tcgetattr(ours)
@@ -122,6 +166,7 @@ def test_the_terminal_gets_its_settings_back_however_it_ends(terminal, end):
         stderr=subprocess.DEVNULL,
     )
     seen = _read_until(person, b"holding True True")
+    assert b"\x1b[?2004h" in seen
     if isinstance(end, str):
         os.write(person, end.encode())
     else:
@@ -130,6 +175,8 @@ def test_the_terminal_gets_its_settings_back_however_it_ends(terminal, end):
     assert termios.tcgetattr(ours) == before
     if end not in ("x", "y", "z"):
         _read_until(person, b"interrupted")
+    else:
+        _read_until(person, b"\x1b[?2004l")
 
 
 async def lines_of(data):

@@ -2,45 +2,53 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
 from rich.console import Console as Terminal
-from rich.live import Live
 from rich.text import Text
 
-from vivavoce.agent.steering import press_keys, speak_lines
-from vivavoce.agent.transcript import Call, Note, Stopwatch, Transcript, Words, arguments_of, clean, outcome_of, redact
+from vivavoce.agent.block import Block
+from vivavoce.agent.drawing import GAP, METER, SILENT_DB, Pen, dim, height_of
+from vivavoce.agent.editor import LineEditor
+from vivavoce.agent.steering import KEYS, press_keys
+from vivavoce.agent.transcript import Call, Note, Stopwatch, Transcript, Words, clean, redact, sound_words
+from vivavoce.speech.pcm import SILENCE_DB
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Self
 
+    from vivavoce.agent.agent import SoundCounts
     from vivavoce.agent.steering import Steered
     from vivavoce.agent.tools import ToolResult
     from vivavoce.agent.transcript import Entry
-    from vivavoce.realtime.client import Report, Run, Show, State, Warn
+    from vivavoce.realtime.client import Cite, Report, Run, Show, State, Warn
 
-SILENT_DB, LOUD_DB = -66.0, -12.0
-"""The ends of the meter: a quiet room moves its lowest step, a voice close to the microphone its highest."""
-DECAY_DB = 5.0
+DECAY_DB = 8.0
 """How far the meter falls between two frames."""
-SLOW_MS = 1000.0
-"""An answer that takes longer is felt as a wait."""
-LABEL = 7
-"""Cells of the column that says who."""
-NARROW = 60
-"""Cells below which the meter is short."""
+FLASH_S = 4.0
+"""How long a passing line is shown in the place of the keys."""
+SILENT_S = 8.0
+"""A microphone that has given nothing but digital silence for so long is muted somewhere."""
+CALLS_SHOWN = 4
+"""Calls that the block shows at once; of more it shows the last."""
+WORDS_SHARE = 2
+"""An answer that is being heard takes at most one part in so many of the screen."""
+MIN_HINTS = 2
+"""Keys that are named even where that leaves no room for the devices."""
+HINT = "Speak, or press Ctrl+T to type"
 
-_STEPS = "▁▂▃▄▅▆▇█"
-_SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
-_HELP = "m mute · Ctrl+T type · s skip · q quit"
 _STATE_STYLES = {
     "connecting": "dim",
+    "reconnecting": "yellow",
     "listening": "cyan",
     "hearing you": "bold cyan",
     "thinking": "yellow",
     "speaking": "green",
 }
+_AT_WORK = ("connecting", "reconnecting", "thinking")
 
 
 class Console:
@@ -49,28 +57,57 @@ class Console:
     Its methods only note what happened; `tick` draws, so that any number of events costs one frame.
     """
 
-    def __init__(self, microphone_name: str = "", speaker_name: str = "", *, terminal: Terminal | None = None) -> None:
+    def __init__(
+        self,
+        microphone_name: str = "",
+        speaker_name: str = "",
+        *,
+        title: str = "",
+        recording: bool = False,
+        terminal: Terminal | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Get ready; entering the block starts to draw.
 
         Args:
             microphone_name: what the person's voice comes from; empty for a conversation in writing.
             speaker_name: what the answer is heard from; empty if it is only read.
+            title: the service and its model.
+            recording: whether the conversation is recorded.
             terminal: where to draw; standard output if absent.
+            clock: seconds.
         """
         self.muted = False
-        self.help = True
-        """Whether the keys are listed."""
-        self.typing: str | None = None
-        """What stands in the typed prompt; None while it is closed."""
-        self._devices = (clean(microphone_name), clean(speaker_name))
+        self.push_to_talk = False
+        self.held = False
+        """Whether push-to-talk is pressed."""
+        self.help = False
+        """Whether all keys are explained."""
+        self.typing = False
+        """Whether keys go to the typed line."""
+        self.editor = LineEditor()
+        self.recording = recording
+        self.devices = (clean(microphone_name), clean(speaker_name))
+        """What sound comes from and goes to."""
+        self._title = clean(title)
         self._terminal = terminal or Terminal(highlight=False)
-        self._live: Live | None = None
+        self._pen = Pen(self._terminal)
+        self._foot = Block(self._terminal)
         self._transcript = Transcript(self._tell)
         self._stopwatch = Stopwatch()
         self._state: State = "connecting"
+        self._clock = clock
         self._peak_db = self._level_db = SILENT_DB
-        self._meter = deque([0] * 16, maxlen=16)
+        self._meter = deque([0] * METER, maxlen=METER)
         self._frames = 0
+        self._flash = ("", 0.0)
+        """A passing line, and when it goes."""
+        self._troubles = ""
+        self._talked = False
+        """Whether anyone has said anything."""
+        self._silent_since: float | None = None
+        """When the microphone was first heard, until it gives any sound."""
+        self._sounded = False
 
     def __enter__(self) -> Self:
         self.resume()
@@ -92,7 +129,8 @@ class Console:
         self._transcript.settle(state)
 
     def words(self, show: Show) -> None:
-        """Show what was said; called again with more words of the same item."""
+        """Show what was said; called again with more words of the same item, or more of them heard."""
+        self._talked = True
         self._transcript.words(show)
 
     def calling(self, run: Run) -> None:
@@ -103,305 +141,195 @@ class Console:
         """Show what a tool returned."""
         self._transcript.called(run, result)
 
+    def confirm(self, run: Run, question: str) -> None:
+        """Show that a call waits for the person's consent."""
+        self._transcript.questions.ask(run, question)
+
+    def confirmed(self, run: Run, *, yes: bool) -> None:
+        """Show what the person decided."""
+        self._transcript.confirmed(run, yes=yes)
+
+    def citing(self, cite: Cite) -> None:
+        """Show what an answer cites."""
+        self._transcript.citing(cite)
+
     def report(self, report: Report) -> None:
         """Show where the time of a turn went."""
-        if line := self._stopwatch.lap(report.timings):
-            self._transcript.note(line)
+        self._stopwatch.lap(report.timings)
+
+    def sound(self, counts: SoundCounts) -> None:
+        """Show what went wrong with the sound."""
+        self._troubles = sound_words(counts)
 
     def warn(self, warn: Warn) -> None:
         """Show that something is wrong."""
         self._transcript.note(Note("warning", redact(warn.message)))
 
-    def level(self, db: float) -> None:
-        """Show how loud the microphone is, dB below full scale."""
-        self._peak_db = max(self._peak_db, db)
-
-    # The block -------------------------------------------------------------------------------------------------------
-
     def note(self, text: str) -> None:
         """Show a line that nobody said."""
         self._transcript.note(Note("note", redact(text)))
+
+    def level(self, db: float) -> None:
+        """Show how loud the microphone is, dB below full scale."""
+        self._peak_db = max(self._peak_db, db)
+        if db > SILENCE_DB:
+            self._sounded = True
+        elif self._silent_since is None:
+            self._silent_since = self._clock()
+
+    # The block -------------------------------------------------------------------------------------------------------
+
+    @property
+    def asked(self) -> bool:
+        """Whether a question waits for y or n."""
+        return bool(self._transcript.questions.first)
+
+    def flash(self, text: str) -> None:
+        """Show a line for a moment."""
+        self._flash = (clean(text), self._clock() + FLASH_S)
 
     def tick(self) -> None:
         """Draw the next frame."""
         self._frames += 1
         self._level_db = max(self._peak_db, self._level_db - DECAY_DB)
         self._peak_db = SILENT_DB
-        self._meter.append(0 if self.muted else _height(self._level_db))
-        self._draw()
+        self._meter.append(0 if self._deaf else height_of(self._level_db))
+        self._advise()
+        self._foot.draw(self._block())
 
     def suspend(self) -> None:
         """Take the block away and leave the terminal as it was found."""
-        if self._live is not None:
-            self._live.update("")
-            self._live.stop()
-            self._live = None
+        self._foot.hide()
 
     def resume(self) -> None:
         """Draw the block again."""
-        self._live = Live(
-            self._block(),
-            console=self._terminal,
-            auto_refresh=False,
-            transient=True,
-            vertical_overflow="crop",
-        )
-        self._live.start(refresh=True)
-
-    def _tell(self, entry: Entry) -> None:
-        with self._terminal:  # one write, so that nobody sees the line both told and still in the block
-            self._terminal.print(*self._lines(entry), sep="\n")
-            self._draw()
-
-    def _draw(self) -> None:
-        if self._live is not None:
-            self._live.update(self._block(), refresh=True)
-
-    def _block(self) -> Text:
-        """Return what is open, the prompt and the status, no taller than the screen."""
-        now = [line for entry in self._transcript.open for line in self._lines(entry)]
-        if self._transcript.hearing:
-            now += self._lines(self._transcript.hearing)
-        status = [Text("─" * self._width, style="dim"), self._status(), self._footer()]
-        if self.typing is not None:
-            status.insert(1, self._prompt(self.typing))
-        room = max(self._terminal.height - len(status) - 1, 0)
-        block = Text("\n", no_wrap=True, overflow="crop").join(now[len(now) - room :] if room < len(now) else now)
-        return Text("\n", no_wrap=True, overflow="crop").join([*([block] if now and room else []), *status])
+        self._foot.show()
+        self._foot.draw(self._block())
 
     @property
-    def _width(self) -> int:
-        return self._terminal.width
+    def _deaf(self) -> bool:
+        """Whether the server hears nothing of the microphone."""
+        return not self.held if self.push_to_talk else self.muted
 
-    def _status(self) -> Text:
-        """Return the meter, the state, and how long the answers take."""
-        left = Text()
-        if self._devices[0]:
-            left.append(self._meter_glyphs(), style="dim" if self.muted else "green").append("  ")
-        if self.muted:
-            left.append("muted", style="bold red")
-        if not self.muted or self._state in ("connecting", "thinking", "speaking"):
-            left.append(" · " if self.muted else "").append(self._state, style=_STATE_STYLES[self._state])
-        return _row(left, self._times(short=False), self._times(short=True), width=self._width)
+    def _tell(self, entry: Entry) -> None:
+        self._foot.tell(self._pen.entry(entry), self._block())
 
-    def _meter_glyphs(self) -> str:
-        heights = list(self._meter)[-8:] if self._width < NARROW else self._meter
-        return "".join(_STEPS[height] for height in heights)
-
-    def _times(self, *, short: bool) -> Text:
-        last, median = self._stopwatch.last, self._stopwatch.median
-        if last is None or median is None:
-            return Text()
-        text = Text(f"{last:.0f} ms", style="yellow" if last >= SLOW_MS else "green")
-        return text if short else text.append(f" · median {median:.0f}", style="dim")
-
-    def _footer(self) -> Text:
-        """Return the keys and the devices."""
-        if self.typing is not None:
-            return Text("Enter send · Esc back", style="dim")
-        named = [name for name in self._devices if name]
-        devices = [_dim(" → ".join(_fit(name, cells) for name in named)) for cells in (40, 24, 16, 10)]
-        if self.help:
-            return _row(_dim(_HELP + " · ? less" * (self._width >= NARROW)), *devices, width=self._width)
-        return _row(_dim("? keys"), *devices, width=self._width)
-
-    def _prompt(self, typed: str) -> Text:
-        room = max(self._width - LABEL - 1, 1)
-        line = Text.assemble(("type".ljust(LABEL), "bold cyan"), clean(typed))
-        if line.cell_len > room + LABEL:
-            tail = clean(typed)
-            while Text(tail).cell_len > room - 1:
-                tail = tail[1:]
-            line = Text.assemble(("type".ljust(LABEL), "bold cyan"), ("…", "dim"), tail)
-        return line.append(" ", style="reverse")
-
-    # Entries ---------------------------------------------------------------------------------------------------------
-
-    def _lines(self, entry: Entry) -> list[Text]:
-        match entry:
-            case Words(role="user"):
-                return [Text(), *self._beside(*_said(entry))]
-            case Words():
-                return self._beside(*_said(entry))
-            case Call():
-                return self._beside(Text("tool", style="magenta"), self._call(entry))
-            case Note(kind="time"):
-                fits = len(entry.text) + LABEL <= self._width
-                return self._beside(Text(), _dim(entry.text if fits else entry.short))
-            case Note():
-                style = "yellow" if entry.kind == "warning" else "dim"
-                return self._beside(Text("!" if entry.kind == "warning" else "", style=style), Text(entry.text, style))
-
-    def _call(self, call: Call) -> Text:
-        result = call.result
-        if result is None:
-            mark = (_SPINNER[self._frames % len(_SPINNER)], "yellow")
-        else:
-            mark = ("✓", "green") if result.ok else ("✗", "red")
-        line = Text.assemble(mark, " ", (clean(call.run.name), "bold"), " ", arguments_of(call.run))
-        if result is not None:
-            line.append(" → ", style="dim").append(outcome_of(result), style="" if result.ok else "red")
-            line.append(f"  {result.seconds:.1f}s", style="dim")
-        return line
-
-    def _beside(self, label: Text, body: Text) -> list[Text]:
-        """Return the body wrapped into lines that hang beside the label."""
-        lines = body.wrap(self._terminal, max(self._width - LABEL, 10)) or [Text()]
-        for line in lines:
-            line.rstrip()
-        label.append(" " * (LABEL - label.cell_len), style="none")
-        return [Text.assemble(label if at == 0 else " " * LABEL, line) for at, line in enumerate(lines)]
-
-
-class WritingConsole:
-    """The view of a conversation in writing: the answer is written as it comes, between two prompts (port `View`)."""
-
-    def __init__(self, *, terminal: Terminal | None = None) -> None:
-        self._terminal = terminal or Terminal(highlight=False)
-        self._stopwatch = Stopwatch()
-        self._item_id = ""
-        self._written = 0
-        """Characters of that item which are on the screen."""
-        self._mid_line = False
-        self._prompted = False
-        self._waiting: list[Text] = []
-        """Lines that came in the middle of an answer."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end_line()
-        self._leave_prompt()
-
-    async def drive(self, agent: Steered) -> None:
-        """Prompt for lines and say them until they end (Ctrl+D)."""
-        await speak_lines(agent, self.ask)
-
-    def ask(self) -> None:
-        """Show the prompt."""
-        self._end_line()
-        self._terminal.print(Text("you> ", style="bold cyan"), end="")
-        self._terminal.file.flush()
-        self._prompted = True
-
-    def state(self, state: State) -> None:
-        """Show nothing: the prompt and the answer tell."""
-
-    def words(self, show: Show) -> None:
-        """Write the part of the answer that is new."""
-        if show.role == "user":
-            self._prompted = False
+    def _advise(self) -> None:
+        """Tell what to do about a microphone that gives nothing at all."""
+        if self._sounded or self._silent_since is None or self._clock() - self._silent_since < SILENT_S:
             return
-        text = clean(show.text).lstrip()
-        if show.item_id != self._item_id:
-            self._end_line()
-            self._leave_prompt()
-            self._item_id, self._written = show.item_id, 0
-            self._write(Text("agent> ", style="bold green"))
-        self._write(Text(text[self._written :]))
-        self._written = max(self._written, len(text))
-        if show.cut:
-            self._write(Text(" — interrupted", style="dim"))
-        if show.final:
-            self._end_line()
-
-    def calling(self, run: Run) -> None:
-        """Show that a tool runs."""
-        self._line(Text.assemble(("tool>  ", "magenta"), (clean(run.name), "bold"), " ", arguments_of(run)))
-
-    def called(self, run: Run, result: ToolResult) -> None:
-        """Show what a tool returned."""
-        mark = ("✓ ", "green") if result.ok else ("✗ ", "red")
-        self._line(
-            Text.assemble(
-                " " * LABEL,
-                mark,
-                clean(run.name),
-                (" → ", "dim"),
-                outcome_of(result),
-                (f"  {result.seconds:.1f}s", "dim"),
+        self._sounded = True
+        self._transcript.note(
+            Note(
+                "warning",
+                f"{self.devices[0] or 'The microphone'} gives no sound at all: is it muted, by a switch or in the "
+                "system's settings? `vivavoce doctor` looks what is wrong.",
             )
         )
 
-    def report(self, report: Report) -> None:
-        """Show where the time of a turn went."""
-        if line := self._stopwatch.lap(report.timings):
-            fits = len(line.text) + LABEL <= self._terminal.width
-            self._line(_dim(" " * LABEL + (line.text if fits else line.short)))
+    def _block(self) -> list[Text]:
+        """Return what is open, the prompt and the status, less tall than the screen."""
+        foot = self._status_lines()
+        room = max(self._pen.height - len(foot) - 1, 0)
+        now = self._now(max(room // WORDS_SHARE, 3))
+        if question := self._transcript.questions.first:
+            now += self._pen.question(question)
+        lines = [*(now[-room:] if room else []), *foot]
+        return [self._pen.fit(line, self._pen.width) for line in lines]
 
-    def warn(self, warn: Warn) -> None:
-        """Show that something is wrong."""
-        self._line(Text(f"!      {redact(warn.message)}", style="yellow"))
+    def _now(self, room: int) -> list[Text]:
+        """Return what is open: words in no more lines than there is room for each, and the last of many calls."""
+        shown, entries = [], self._transcript.open
+        hidden = [entry for entry in entries if isinstance(entry, Call)][:-CALLS_SHOWN]
+        if hidden:
+            shown = self._pen.entry(Note("note", f"{len(hidden)} more tools"))
+        for entry in entries:
+            if isinstance(entry, Words):
+                shown += self._pen.glimpse(entry, room)
+            elif entry not in hidden:
+                shown += self._pen.entry(entry, self._frames)
+        return shown + (self._pen.glimpse(self._transcript.hearing, room) if self._transcript.hearing else [])
 
-    def note(self, text: str) -> None:
-        """Show a line that nobody said."""
-        self._line(_dim(redact(text)))
+    def _status_lines(self) -> list[Text]:
+        """Return the lines that are always there; on a low terminal only that which says what happens."""
+        pen = self._pen
+        now = pen.prompt(self.editor) if self.typing else self._status()
+        lines = [pen.rule(self._title), now, *([self._status()] if self.typing else [])]
+        lines += [*filter(None, [pen.stages(self._stopwatch.stages)]), *self._footer()]
+        if self.help and pen.height > len(lines) + len(KEYS):
+            lines[1:1] = self._keys()
+        return lines if pen.height > len(lines) + 1 else [now]
 
-    def level(self, db: float) -> None:
-        """Show nothing: nobody listens."""
+    def _status(self) -> Text:
+        """Return the meter, the state, what is wrong, and how long the answers take."""
+        left = Text()
+        if self.devices[0]:
+            left.append(self._pen.meter(self._meter), style="dim" if self._deaf else "green").append("  ")
+        left.append_text(self._doing(self._pen.width - left.cell_len))
+        times = self._pen.times(self._stopwatch)
+        record = Text(f"{self._pen.glyphs.record} REC" if self.recording else "", "bold red")
+        full, short = (
+            [*filter(None, (record, Text(self._troubles, "yellow"), each))] for each in (times[0], times[-1])
+        )
+        rights = [full, short, short[:2], short[:1]]
+        return self._pen.row(left, *(Text("   ").join(right) for right in rights if right))
 
-    def _line(self, line: Text) -> None:
-        if self._mid_line:
-            self._waiting.append(line)
-            return
-        prompted = self._leave_prompt()
-        self._terminal.print(line, soft_wrap=True)
-        if prompted:
-            self.ask()
+    def _doing(self, room: int) -> Text:
+        """Return the state in words, in the fullest way that there is room for."""
+        said = self._ways()
+        return next((way for way in said if way.cell_len <= room), said[-1])
 
-    def _leave_prompt(self) -> bool:
-        """Go to a line of its own and tell whether the person was being asked."""
-        prompted, self._prompted = self._prompted, False
-        if prompted:
-            self._terminal.print()
-        return prompted
+    def _ways(self) -> list[Text]:
+        """Return the state in words, longest first; how the microphone is held comes first."""
+        dot = (f" {self._pen.glyphs.dot} ", "dim")
+        busy = Text(self._state, style=_STATE_STYLES[self._state])
+        if self._state in _AT_WORK:
+            busy = Text.assemble((self._pen.spinner(self._frames) + " ", busy.style), busy)
+        quiet = self._state in ("listening", "hearing you")
+        if self.push_to_talk:
+            name = ("push-to-talk held", "bold green") if self.held else ("push-to-talk", "bold cyan")
+            key = Text(f"space {'ends' if self.held else 'begins'}", name[1])
+            return (
+                [Text.assemble(name, dot, key), key] if self.held or quiet else [Text.assemble(name, dot, busy), busy]
+            )
+        if self.muted:
+            muted = Text("muted", "bold red")
+            return [muted] if quiet else [Text.assemble(muted, dot, busy), busy]
+        if self._state == "listening" and not self._talked and self.devices[0]:
+            return [Text.assemble(busy, dot, (HINT, "dim")), busy]
+        return [busy]
 
-    def _write(self, text: Text) -> None:
-        if text:
-            self._terminal.print(text, end="", soft_wrap=True)
-            self._terminal.file.flush()
-            self._mid_line = True
+    def _footer(self) -> list[Text]:
+        """Return the keys and the devices, or what has just happened."""
+        if self._clock() < self._flash[1]:
+            return self._pen.wrap(Text(self._flash[0], "cyan"))
+        names = [Text(name) for name in self.devices if name]
+        arrow = f" {self._pen.glyphs.arrow} "
+        devices = [dim(arrow.join(self._pen.fit(name, cells).plain for name in names)) for cells in (40, 24, 16, 10)]
+        return [self._pen.row(self._hints(self._pen.width - devices[-1].cell_len - GAP), *devices)]
 
-    def _end_line(self) -> None:
-        """End the answer and write what had to wait for its end."""
-        if self._mid_line:
-            self._terminal.print()
-        self._mid_line = False
-        while self._waiting:
-            self._terminal.print(self._waiting.pop(0), soft_wrap=True)
+    def _hints(self, room: int) -> Text:
+        """Return the keys that matter now, the most important first, as many as there is room for."""
+        if self.typing:
+            hints = ["Enter send", "Esc back"]
+        elif self._state == "speaking":
+            hints = ["? keys", "q quit", "s skip", "m mute", "Ctrl+T type"]
+        else:
+            hints = ["? keys", "q quit", "m mute", "Ctrl+T type", "r replay"]
+        joint = f" {self._pen.glyphs.dot} "
+        while len(hints) > MIN_HINTS and len(joint.join(hints)) > room:
+            hints.pop()
+        return dim(joint.join(hints))
 
-
-def _said(words: Words) -> tuple[Text, Text]:
-    """Return who says what: words that may still change are dim, an answer that was interrupted is grey."""
-    user = words.role == "user"
-    label = Text("you" if user else "agent", style="bold cyan" if user else "bold green")
-    body = Text(words.text, style="dim" if words.cut else "dim" if user and not words.final else "")
-    if words.cut:
-        body.append(" — interrupted", style="italic")
-    return label, body
-
-
-def _row(left: Text, *rights: Text, width: int) -> Text:
-    """Return a line with the longest of `rights`, given longest first, that has room at its right end."""
-    for right in rights:
-        if right and (gap := width - left.cell_len - right.cell_len) >= 2:  # noqa: PLR2004 - cells that separate
-            return Text.assemble(left, " " * gap, right)
-    left.truncate(width, overflow="ellipsis")
-    return left
-
-
-def _fit(name: str, cells: int) -> str:
-    text = Text(name)
-    text.truncate(cells, overflow="ellipsis")
-    return text.plain
-
-
-def _dim(text: str) -> Text:
-    return Text(text, style="dim")
-
-
-def _height(db: float) -> int:
-    """Return the step of the meter for a level."""
-    share = (db - SILENT_DB) / (LOUD_DB - SILENT_DB)
-    return round(min(max(share, 0.0), 1.0) * (len(_STEPS) - 1))
+    def _keys(self) -> list[Text]:
+        """Return every key and what it does, in two columns where there is room."""
+        explained = [Text.assemble((f" {key:<7}", "bold"), (what, "dim")) for key, what in KEYS]
+        column = max(line.cell_len for line in explained) + 2
+        if 2 * column > self._pen.width:
+            return explained
+        half = -(-len(explained) // 2)
+        rows = []
+        for at, line in enumerate(explained[:half]):
+            line.append(" " * (column - line.cell_len))
+            rows.append(line.append_text(explained[half + at]) if half + at < len(explained) else line)
+        return rows

@@ -193,6 +193,10 @@ class Replay:
         """End the showing."""
         self._scope.cancel()
 
+    def save(self) -> Path:
+        """Return where the log is: it is all that was kept."""
+        return self._log.path
+
     def replay(self) -> bool:
         """Tell that there is no answer to be played again."""
         return False

@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import re
 import statistics
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from urllib.parse import urlsplit
+
+from vivavoce.agent.glyphs import CUT, ROUND
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
+    from vivavoce.agent.agent import SoundCounts
+    from vivavoce.agent.glyphs import Glyphs
     from vivavoce.agent.tools import ToolResult
-    from vivavoce.realtime.client import Run, Show, State
+    from vivavoce.realtime.client import Cite, Run, Show, State
     from vivavoce.realtime.events import ResponseTimings
+    from vivavoce.realtime.values import Source
 
 ARGUMENTS = 3
 """Arguments of a call, or fields of its result, that are shown."""
@@ -52,6 +58,10 @@ class Words:
     cut: bool = False
     """It was interrupted."""
     settled: bool = False
+    heard: int | None = None
+    """Characters that have left the loudspeaker; None where it is only read."""
+    sources: list[Source] = field(default_factory=list)
+    """What it cites."""
 
 
 @dataclass
@@ -78,7 +88,35 @@ class Note:
     settled: bool = True
 
 
-Entry: TypeAlias = Words | Call | Note
+@dataclass
+class Cited:
+    """What an answer that has been told already cites."""
+
+    sources: list[Source]
+    settled: bool = True
+
+
+Entry: TypeAlias = Words | Call | Note | Cited
+
+
+class Questions:
+    """What waits for the person's consent."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, str] = {}
+
+    @property
+    def first(self) -> str:
+        """Return the question that has waited longest, empty where there is none."""
+        return next(iter(self._waiting.values()), "")
+
+    def ask(self, run: Run, question: str) -> None:
+        """Take that a call asks."""
+        self._waiting[run.call_id] = redact(question)
+
+    def answer(self, run: Run) -> str:
+        """Take that a call asks no more, and return what it asked."""
+        return self._waiting.pop(run.call_id, "")
 
 
 class Transcript:
@@ -97,6 +135,7 @@ class Transcript:
         self.open: list[Entry] = []
         self.hearing: Words | None = None
         """What the person seems to be saying."""
+        self.questions = Questions()
         self._tell = tell
         self._told: set[str] = set()
 
@@ -119,14 +158,27 @@ class Transcript:
                 entry.result = result
         self._flush()
 
-    def note(self, note: Note) -> None:
+    def citing(self, cite: Cite) -> None:
+        """Take what an answer cites."""
+        for entry in self.open:
+            if isinstance(entry, Words) and entry.item_id == cite.item_id:
+                entry.sources = [*entry.sources, *cite.sources]
+                return
+        self.note(Cited(list(cite.sources)))
+
+    def confirmed(self, run: Run, *, yes: bool) -> None:
+        """Take what the person decided about a call that needs their consent."""
+        if question := self.questions.answer(run):
+            self.note(Note("note", f"{question} {'Yes.' if yes else 'No.'}"))
+
+    def note(self, note: Note | Cited) -> None:
         """Take a line about the conversation."""
         self.open.append(note)
         self._flush()
 
     def settle(self, state: State) -> None:
         """Settle the answers that, in this state, nobody is waiting to hear more of."""
-        if state == "speaking":
+        if state in ("speaking", "reconnecting"):
             self.hearing = None
             return
         for entry in self.open:
@@ -164,6 +216,7 @@ class Transcript:
             entry = Words("assistant", show.item_id)
             self.open.append(entry)
         entry.text = clean(show.text).strip()
+        entry.heard = heard_of(show)
         entry.final, entry.cut = show.final, show.cut
         entry.settled = show.cut
 
@@ -211,6 +264,43 @@ def _shortened(value: Any) -> str:
     return line if len(line) <= SUMMARY else line[: SUMMARY - 1].rstrip() + "…"
 
 
+def heard_of(show: Show) -> int | None:
+    """Return how many characters of the cleaned text have been heard; None where it is only read."""
+    return None if show.heard is None else len(clean(show.text[: show.heard]).strip())
+
+
+def cut_mark(words: Words) -> tuple[str, str]:
+    """Return the mark that stands where an answer was interrupted, and the words after it, which nobody heard."""
+    heard = len(words.text) if words.heard is None else words.heard
+    rest = words.text[heard:]
+    return f"{' ' * bool(heard)}{CUT}{' ' * bool(rest)}", rest.lstrip()
+
+
+def source_lines(sources: Iterable[Source]) -> list[str]:
+    """Return `[1] title, host` for each source."""
+    return [f"[{number}] {_source(source)}" for number, source in enumerate(sources, 1)]
+
+
+def _source(source: Source) -> str:
+    host = urlsplit(source.url).hostname if source.url else source.file_id
+    title = redact(source.title).strip() or host or "?"
+    return " ".join((title if not host or host == title else f"{title}, {redact(host)}").split())
+
+
+def sound_words(counts: SoundCounts) -> str:
+    """Return what went wrong with the sound so far, empty if nothing did."""
+    named = [(counts.underruns, "underrun"), (counts.dropped + counts.overflows, "drop")]
+    return ", ".join(f"{number} {name}{'s' * (number > 1)}" for number, name in named if number)
+
+
+class Stage(NamedTuple):
+    """A part of a turn's time."""
+
+    name: str
+    short: str
+    ms: float
+
+
 _STAGES = (
     ("waiting_ms", "waited", "waited"),
     ("transcription_ms", "heard", "heard"),
@@ -218,13 +308,14 @@ _STAGES = (
     ("first_sentence_ms", "first sentence", "sentence"),
     ("synthesis_ms", "voice", "voice"),
 )
-_FULL, _SHORT = 1, 2
 
 
 class Stopwatch:
     """Where the time of the turns went."""
 
     def __init__(self) -> None:
+        self.stages: list[Stage] = []
+        """Of the last turn, in order."""
         self._totals: list[float] = []
 
     @property
@@ -237,15 +328,16 @@ class Stopwatch:
         """Return the median of all answers so far, in milliseconds."""
         return statistics.median(self._totals) if self._totals else None
 
-    def lap(self, timings: ResponseTimings) -> Note | None:
+    def lap(self, timings: ResponseTimings, glyphs: Glyphs = ROUND) -> Note | None:
         """Take one turn and return it as a line, or None where nothing was measured."""
         if timings.total_ms is not None:
             self._totals.append(timings.total_ms)
-        full, short = _stages(timings, _FULL), _stages(timings, _SHORT)
-        return Note("time", full, short) if full else None
-
-
-def _stages(timings: ResponseTimings, naming: int) -> str:
-    stages = [(stage[naming], getattr(timings, stage[0])) for stage in _STAGES]
-    line = " · ".join(f"{name} {ms:.0f}" for name, ms in stages if ms is not None)
-    return line if timings.total_ms is None else f"{line} = {timings.total_ms:.0f} ms".strip(" =")
+        measured = [(name, short, getattr(timings, attribute)) for attribute, name, short in _STAGES]
+        stages = [Stage(name, short, ms) for name, short, ms in measured if ms is not None]
+        self.stages = stages or self.stages
+        if not stages and timings.total_ms is None:
+            return None
+        total = "" if timings.total_ms is None else f" = {timings.total_ms:.0f} ms"
+        full, brief = ([f"{stage[column]} {stage.ms:.0f}" for stage in stages] for column in (0, 1))
+        joint = f" {glyphs.dot} "
+        return Note("time", (joint.join(full) + total).strip(" ="), (joint.join(brief) + total).strip(" ="))
