@@ -118,7 +118,16 @@ STALLED: Arrivals = [(20 * number + (150 if number >= 30 else 0), 20) for number
 """The same over a network that stalls once for 150 ms, and never catches up."""
 BURSTY: Arrivals = [(20 * (number // 5 * 5), 20) for number in range(100)]
 """The same by way of something that passes it on every 100 ms."""
-STREAMS = {"short": LOCAL_SHORT, "long": LOCAL_LONG, "paced": PACED, "stalled": STALLED, "bursty": BURSTY}
+JITTERY: Arrivals = [(100 * number + (0, 15, 5, 30)[number % 4], 100) for number in range(20)]
+"""The same in pieces of 100 ms over a network that delays some of them by up to 30 ms."""
+STREAMS = {
+    "short": LOCAL_SHORT,
+    "long": LOCAL_LONG,
+    "paced": PACED,
+    "stalled": STALLED,
+    "bursty": BURSTY,
+    "jittery": JITTERY,
+}
 
 
 class Listener:

@@ -12,7 +12,7 @@ import os
 import subprocess
 import time
 from collections import Counter, deque
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import anyio
@@ -34,15 +34,17 @@ if TYPE_CHECKING:
 CHECK_S = 0.25
 """How often both devices are looked at."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 2.0
-"""Between attempts to find a device, doubled each time."""
+"""Between attempts to find a device, a third longer each time."""
 LONGEST_INTERRUPTION_PAUSE_S = 16.0
-"""Likewise where the attempt interrupts the other side."""
+"""Between attempts that interrupt the other side, doubled each time."""
 LOYALTY_S = 10.0
 """For how long a device that the person has named is waited for before the default one takes its place."""
 PATIENCE_S = 2.0
 """For how long an answer waits for a loudspeaker."""
 DEFAULT_S = 3.0
 """How often the sound server is asked for its default devices."""
+PACTL_S = 2.0
+"""In which it must have answered."""
 UNCERTAIN_MS = 200
 """A device that has just gone seems to have played more than it did by its latency."""
 SERVED = ("default", "pulse", "pipewire")
@@ -108,7 +110,7 @@ class Devices:
                 await side.check()
             if self._lost():
                 await self._find()
-                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+                pause_s = min(pause_s * 4 / 3, LONGEST_PAUSE_S)
             else:
                 pause_s = self._interruption_pause_s = FIRST_PAUSE_S
                 await self._tell_defaults(defaults)
@@ -214,7 +216,8 @@ class _Lasting:
         """
         inner = await self._opened(self._choice)
         self._wanted, self._tap_rate = inner.device, inner.tap_rate
-        await self._take(inner)
+        with CancelScope(shield=True):
+            await self._take(inner)
 
     async def close(self) -> None:
         """Close the device, to be opened again or not."""
@@ -246,7 +249,8 @@ class _Lasting:
             except DeviceError:
                 continue
             self._tell(device)
-            await self._take(inner)
+            with CancelScope(shield=True):
+                await self._take(inner)
             return
 
     def tell_waiting(self) -> None:
@@ -391,6 +395,7 @@ class _Piece(NamedTuple):
 
     @property
     def end(self) -> int:
+        """Samples of the item up to the end of this piece."""
         return self.start + len(self.samples)
 
 
@@ -471,10 +476,7 @@ class LastingSpeaker(_Lasting):
 
     def idle(self) -> bool:
         """Tell whether everything queued has been heard, or never will be."""
-        if self._has_given_up():
-            for piece in self._kept:
-                self._skip(piece.item_id)
-            self._kept.clear()
+        self._forget_late()
         if not self.here or not self._inner.alive:
             return not self._kept
         if not self._inner.idle():
@@ -485,6 +487,13 @@ class LastingSpeaker(_Lasting):
 
     def _has_given_up(self) -> bool:
         return self._lost_at is not None and anyio.current_time() - self._lost_at >= PATIENCE_S
+
+    def _forget_late(self) -> None:
+        """Forget what has waited for a loudspeaker too long."""
+        if self._has_given_up():
+            for piece in self._kept:
+                self._skip(piece.item_id)
+            self._kept.clear()
 
     def _skip(self, item_id: str) -> None:
         self._skipped = item_id
@@ -513,6 +522,7 @@ class LastingSpeaker(_Lasting):
     async def _take(self, inner: SoundSpeaker) -> None:
         """Go on where the last device was heard."""
         async with self._turn:
+            self._forget_late()
             self._trim()
             await super()._take(inner)
             self._offset = None
@@ -575,9 +585,8 @@ async def _title(direction: Direction, name: str) -> str:
 
 async def _pactl(*arguments: str) -> str:
     """Return what the sound server's tool prints, nothing where it fails or is missing."""
-    environment = os.environ | {"LC_ALL": "C"}
-    try:
-        ended = await anyio.run_process(["pactl", *arguments], env=environment, check=False, stderr=subprocess.DEVNULL)
-    except OSError:
-        return ""
-    return ended.stdout.decode(errors="replace")
+    command, environment = ["pactl", *arguments], os.environ | {"LC_ALL": "C"}
+    with suppress(OSError), anyio.move_on_after(PACTL_S):
+        ended = await anyio.run_process(command, env=environment, check=False, stderr=subprocess.DEVNULL)
+        return ended.stdout.decode(errors="replace")
+    return ""
