@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -220,7 +221,12 @@ async def converse(
     from vivavoce.agent.steering import attend
 
     with console_for(
-        sound.microphone_name, sound.speaker_name, print_json=options.print_json, text=options.text
+        sound.microphone_name,
+        sound.speaker_name,
+        title=_title(settings),
+        recording=settings.record is not None,
+        print_json=options.print_json,
+        text=options.text,
     ) as console:
         if sound.devices is not None:
             sound.devices.note = console.note
@@ -274,6 +280,13 @@ def agent_parts(settings: Settings, service: Service, tools: Toolbox, sound: Sou
         "in_step": sound.in_step,
         "manner": _manner(settings),
     }
+
+
+def _title(settings: Settings) -> str:
+    """Return whom the person talks to: the service or its address, and its model."""
+    embedded = settings.service == "local" and settings.url is None
+    model = (settings.llm_model or settings.llm) if embedded else settings.model
+    return ", ".join(filter(None, (urlsplit(settings.url or "").hostname or settings.service, model)))
 
 
 def greeting(settings: Settings, options: TalkOptions) -> str | None:
