@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from vivavoce.realtime.client import Cite, Report, Run, Show, Warn
 
 PATIENCE_S = 60.0
+STRANGER = services.Service("")
+"""A server of which nothing is known but that it speaks the protocol."""
+OURS = services.find(Settings(), {})
+"""Our own, with its extensions."""
 
 
 class Onlooker:
@@ -114,14 +118,19 @@ class Talk:
 
 @asynccontextmanager
 async def talking(
-    link: ClientLink, output: Path, *, tools: Toolbox | None = None, **settings: Any
+    link: ClientLink,
+    output: Path,
+    *,
+    tools: Toolbox | None = None,
+    service: services.Service = STRANGER,
+    **settings: Any,
 ) -> AsyncIterator[Talk]:
     """Converse over a link: speak into the mouth, hear what lands in the file."""
     tools = tools or Toolbox()
     clock, view, seen = AudioClock(realtime=True), Onlooker(), list[Any]()
     mouth = Mouth(clock)
     definitions = [msgspec.to_builtins(definition) for definition in tools.definitions()]
-    wanted = services.session_settings(Settings(**settings), services.Service(""), definitions)
+    wanted = services.session_settings(Settings(**settings), service, definitions)
     async with WavSpeaker(output, clock=clock, sample_rate=RATE) as speaker, anyio.create_task_group() as tasks:
         agent = Agent(
             link,

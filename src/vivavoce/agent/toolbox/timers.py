@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator  # noqa: TC003 - the tool reads its annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from vivavoce.ports import Tool
 
 LONGEST_S: Final = 86_400.0
+_NOT_A_LABEL: Final = re.compile(r"\b(?:the|my|a|an|timer|alarm|for|таймер|для)\b", re.IGNORECASE)
 MOST: Final = 20
 """At one time."""
 
@@ -93,7 +95,8 @@ class Timers:
             raise ToolError("A timer runs for a day at most: say so.")
         if len(self._running) >= MOST:
             raise ToolError(f"{MOST} timers run already: ask the user which to cancel.")
-        timer = _Timer(told, (label or "").strip(), anyio.current_time() + told)
+        named = "" if seconds(label or "") else re.sub(_NOT_A_LABEL, "", label or "").strip()
+        timer = _Timer(told, named, anyio.current_time() + told)
         self._running.append(timer)
         return timer
 
