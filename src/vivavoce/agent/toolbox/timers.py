@@ -68,14 +68,17 @@ class Timers:
             if timer in self._running:
                 self._running.remove(timer)
 
-    def left(self) -> str:
+    async def left(self) -> str:
         """Tell which timers are running and how much time is left on each."""
+        return self._told()
+
+    def _told(self) -> str:
         if not self._running:
             return "No timer is running."
         now = anyio.current_time()
         return "; ".join(f"{timer.name}: {length(timer.rings_at - now)} left" for timer in self._running)
 
-    def cancel(self, which: str | None = None) -> str:
+    async def cancel(self, which: str | None = None) -> str:
         """Cancel a running timer, or all of them.
 
         Args:
@@ -116,7 +119,7 @@ class Timers:
         if not fitting and len(self._running) == 1:
             fitting = self._running.copy()
         if len(fitting) != 1:
-            raise ToolError(f"Ask the user which timer is meant: {self.left()}")
+            raise ToolError(f"Ask the user which timer is meant: {self._told()}")
         return fitting
 
 
