@@ -11,6 +11,8 @@ import anyio
 
 import vivavoce
 
+BAKING_S = 5.0
+
 
 @vivavoce.tool(confirm="Shall I order {count} {item}?", examples=["order two apples"])
 def order(item: str, count: int = 1) -> str:
@@ -21,7 +23,7 @@ def order(item: str, count: int = 1) -> str:
 @vivavoce.tool(long_running=True, examples=["bake me a cake"])
 async def bake(what: str) -> str:
     """Bake something: the talk goes on meanwhile, and the agent tells when it is done."""
-    await anyio.sleep(5)
+    await anyio.sleep(BAKING_S)
     return f"the {what} is ready"
 
 

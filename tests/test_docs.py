@@ -115,14 +115,30 @@ def desk(tmp_path):
     return lay
 
 
-def pytest_in(folder, test):
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test]
+def pytest_in(folder, *tests):
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_the_tests_of_the_tutorial_pass(desk):
     ended = pytest_in(desk("tutorial.md"), "test_shop.py")
     assert "2 passed" in ended.stdout, ended.stdout + ended.stderr
+
+
+def test_the_tests_of_the_testing_page_pass(desk):
+    folder = desk("testing.md")
+    shutil.copy(ROOT / "examples" / "careful_agent.py", folder)
+    (folder / "conftest.py").write_text("anyio_backend = __import__('pytest').fixture(lambda: 'asyncio')\n")
+    ended = pytest_in(folder, "test_agent.py", "test_careful_agent.py")
+    assert "6 passed" in ended.stdout, ended.stdout + ended.stderr
+
+
+def test_the_library_page_shows_the_examples_as_they_are():
+    shown = blocks(ROOT / "docs" / "library.md", "python")
+    assert [name for name, _ in shown] == ["events.py", "telephone.py", "careful_agent.py", "any_server.py"]
+    for name, text in shown:
+        assert text == (ROOT / "examples" / name).read_text(encoding="utf-8"), name
+        assert len(text.splitlines()) <= 50, name
 
 
 def test_the_backend_of_the_guide_keeps_its_contract(desk):
