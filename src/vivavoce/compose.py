@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
     from contextlib import AbstractContextManager
 
+    from vivavoce.agent.lasting import Opening
     from vivavoce.agent.services import Service
     from vivavoce.config import Settings
     from vivavoce.plugins import Kind
@@ -40,6 +41,7 @@ def build_engines(settings: Settings) -> Engines:
 
     return Engines(
         vad=plugins.make("vad", settings.vad),
+        eot=None if settings.eot == "none" else plugins.make("eot", settings.eot),
         stt=_make("stt", settings.stt, settings.stt_url, settings.stt_model),
         llm=_make("llm", settings.llm, settings.llm_url, settings.llm_model, PROFILES[settings.profile]),
         tts=_make("tts", settings.tts, settings.tts_url, settings.tts_model),
@@ -142,10 +144,10 @@ async def in_process(hub: Hub, model: str | None = None) -> AsyncIterator[Client
 
 
 @asynccontextmanager
-async def open_link(
+async def open_service(
     settings: Settings, service: Service, waiting: Callable[[str], AbstractContextManager[object]]
-) -> AsyncIterator[ClientLink]:
-    """Reach the service that the settings choose; the embedded one is started and warmed here.
+) -> AsyncIterator[Opening]:
+    """Make ready what opens links to the service that the settings choose; the embedded one is warmed here.
 
     Args:
         settings: the person's.
@@ -153,21 +155,29 @@ async def open_link(
         waiting: shows what is waited for, while it is.
 
     Raises:
-        VivavoceError: it cannot be reached or started.
+        VivavoceError: it cannot be started.
     """
     if service.url:
         from vivavoce.agent.connection import connect
 
-        async with AsyncExitStack() as stack:
-            with waiting("Connecting"):
-                opening = connect(
-                    service.url, headers=service.headers, accent=service.accent(), key_name=service.key_name
-                )
-                remote = await stack.enter_async_context(opening)
-            yield remote
+        yield lambda: connect(service.url, headers=service.headers, accent=service.accent(), key_name=service.key_name)
         return
     async with open_hub(settings) as hub:
         with waiting("Loading the models"):
             await hub.warm_up()
-        async with in_process(hub, settings.model) as link:
-            yield link
+        yield lambda: in_process(hub, settings.model)
+
+
+@asynccontextmanager
+async def open_link(
+    settings: Settings, service: Service, waiting: Callable[[str], AbstractContextManager[object]]
+) -> AsyncIterator[ClientLink]:
+    """Open one link to the service that the settings choose.
+
+    Raises:
+        VivavoceError: it cannot be reached or started.
+    """
+    async with open_service(settings, service, waiting) as opening, AsyncExitStack() as stack:
+        with waiting("Connecting"):
+            link = await stack.enter_async_context(opening())
+        yield link

@@ -95,6 +95,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     profile: Literal["quality", "fast"] = "quality"
     """Which embedded language model: the better or the faster one."""
     vad: str = "silero"
+    eot: str = "smart-turn"
+    """Judges the end of a turn; "none" for silence and words alone."""
     stt: str = "moonshine"
     llm: str = "llama"
     tts: str = "hibari"

@@ -200,7 +200,7 @@ def _check_memory(settings: Settings) -> list[Finding]:
 
 
 def _check_plugins(_: Settings) -> list[Finding]:
-    kinds: tuple[plugins.Kind, ...] = ("vad", "stt", "llm", "tts")
+    kinds: tuple[plugins.Kind, ...] = ("vad", "eot", "stt", "llm", "tts")
     return [Finding("good", "Installed: " + "; ".join(f"{kind} {', '.join(plugins.names(kind))}" for kind in kinds))]
 
 

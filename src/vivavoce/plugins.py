@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 from vivavoce.errors import VivavoceError
 
-Kind: TypeAlias = Literal["vad", "stt", "llm", "tts"]
+Kind: TypeAlias = Literal["vad", "eot", "stt", "llm", "tts"]
 
 
 class PluginError(VivavoceError):

@@ -136,6 +136,21 @@ class Vad(Protocol):
         ...
 
 
+class EndOfTurn(Protocol):
+    """Judges whether a speaker who pauses has finished."""
+
+    sample_rate: int
+    """Hz, of the sound that it takes."""
+
+    async def finished(self, sound: Samples) -> float:
+        """Return how likely the speaker has finished, in [0, 1], given the turn up to the pause.
+
+        Raises:
+            BackendError: the engine failed.
+        """
+        ...
+
+
 class SpeechToText(Protocol):
     """Turns the sound of one utterance into text."""
 

@@ -144,3 +144,19 @@ def test_edges_come_in_order_and_in_time(frames, silence_ms):
     assert all(later in AFTER[earlier] for earlier, later in pairwise(kinds))
     assert [edge.ms for edge in edges] == sorted(edge.ms for edge in edges)
     assert turns.speaking == (kinds[-1] not in {None, "stopped"})
+
+
+def test_a_pause_may_be_given_another_length_and_the_next_has_its_own():
+    turns = Turns(FRAME, silence_ms=400)
+    turns.wait(1.0)
+    assert [edge.kind for edge in feed(turns, *runs((2, 0.9), (3, 0.0)))] == ["started", "paused"]
+    turns.wait(700.0)
+    assert [edge.kind for edge in feed(turns, *runs((15, 0.0)))] == []
+    assert [edge.kind for edge in feed(turns, *runs((1, 0.9), (13, 0.0)))] == ["resumed", "paused", "stopped"]
+
+
+def test_a_pause_that_has_lasted_long_enough_ends_the_turn_at_once():
+    turns = Turns(FRAME, silence_ms=1000)
+    feed(turns, *runs((2, 0.9), (10, 0.0)))
+    turns.wait(200.0)
+    assert [edge.kind for edge in feed(turns, 0.0)] == ["stopped"]

@@ -60,7 +60,8 @@ SETTINGS: Final = {
     "tracing": ECHOED,
     "include": ECHOED,
     "truncation": "done: `auto`, `disabled` (`context_length_exceeded`), `retention_ratio`; tokens are estimated",
-    "vivavoce": "extension: `partials`, `timings`, `any_rate`, `hosted`; told in return: `voices`, `context_tokens`",
+    "vivavoce": "extension: `partials`, `timings`, `any_rate`, `adaptive`, `hosted`; "
+    "told in return: `voices`, `context_tokens`",
 }
 ITEMS: Final = {
     "item_reference": "done in the `input` of a response; as an item refused: `invalid_value`, param `item.type`",

@@ -275,6 +275,8 @@ class Extensions(Value, frozen=True, kw_only=True):
     """Send `vivavoce.response.timings` after each response."""
     any_rate: bool = False
     """Take and give PCM of any rate."""
+    adaptive: bool = False
+    """Let `server_vad` wait less for who has finished and more for who has not, from half of its silence to 1.5 s."""
     hosted: tuple[str, ...] = ()
     """Names of functions that the server runs; the client never sees them called."""
     voices: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ import numpy as np
 from vivavoce.aio import Spool
 from vivavoce.realtime.values import AudioFormat, MeaningVad, Pcm, Pcma, Pcmu, SilenceVad, TurnEnd
 from vivavoce.speech import pcm
+from vivavoce.speech.patience import Patience
 from vivavoce.speech.turns import Edge, Turns
 
 if TYPE_CHECKING:
@@ -19,8 +20,17 @@ if TYPE_CHECKING:
 
 HISTORY_MS = 8000
 """Sound kept for an utterance whose start is noticed late, with the longest padding."""
-SEMANTIC_SILENCE_MS = {"low": 900.0, "medium": 600.0, "auto": 600.0, "high": 400.0}
+EAGERNESS = {
+    "low": Patience(600.0, 900.0, 1500.0),
+    "medium": Patience(350.0, 600.0, 1500.0),
+    "auto": Patience(350.0, 600.0, 1500.0),
+    "high": Patience(200.0, 400.0, 1200.0),
+}
 """Silence that ends a turn in `semantic_vad`."""
+ADAPTIVE_MS = 1500.0
+"""The longest silence in `server_vad` that is asked to adapt."""
+JUDGED_MS = 8000
+"""Sound by which the end of a turn is judged."""
 
 
 def decode(audio: bytes, sound: AudioFormat) -> Samples:
@@ -99,6 +109,11 @@ class Ears:
         self._framer = pcm.Framer(vad.frame)
         self._history: deque[Samples] = deque()
         self._heard = 0
+        self._began_ms = 0.0
+        self._patience: Patience | None = None
+        self._pause = 0
+        self._sounded: float | None = None
+        self._worded = 0.0
         self._listen_in(sound)
 
     @property
@@ -106,19 +121,42 @@ class Ears:
         """Tell whether a turn is open."""
         return self._turns.speaking
 
-    def settle(self, sound: AudioFormat, detection: TurnEnd | None) -> None:
+    @property
+    def pause(self) -> int | None:
+        """Return which pause it is that the end of may be judged, or None where silence alone decides."""
+        return self._pause if self._patience is not None and self._turns.paused else None
+
+    def settle(self, sound: AudioFormat, detection: TurnEnd | None, *, adaptive: bool = False) -> None:
         """Follow the session's settings; an open turn goes on."""
         if sound != self._sound:
             self._listen_in(sound)
         match detection:
             case SilenceVad():
+                silence_ms = float(detection.silence_duration_ms)
                 self._turns.threshold = detection.threshold
-                self._turns.silence_ms = float(detection.silence_duration_ms)
+                longest = max(silence_ms, min(3 * silence_ms, ADAPTIVE_MS))
+                self._patience = Patience(silence_ms / 2, silence_ms, longest) if adaptive else None
+                self._turns.silence_ms = silence_ms
             case MeaningVad():
                 self._turns.threshold = SilenceVad().threshold
-                self._turns.silence_ms = min(SEMANTIC_SILENCE_MS[detection.eagerness], detection.max_wait_ms)
+                self._patience = EAGERNESS[detection.eagerness]
+                self._turns.silence_ms = self._patience.usual
             case None:
-                pass
+                self._patience = None
+
+    def weigh(self, pause: int | None, *, sound: float | None = None, words: float | None = None) -> None:
+        """Take what is known of how finished the speaker is, and wait accordingly; too late, it is ignored.
+
+        Args:
+            pause: the one that it was judged for.
+            sound: the probability by the sound.
+            words: the log odds by the words.
+        """
+        if self._patience is None or pause is None or pause != self.pause:
+            return
+        self._sounded = self._sounded if sound is None else sound
+        self._worded = self._worded if words is None else words
+        self._turns.wait(self._patience.wait(self._sounded, self._worded))
 
     def reset(self) -> None:
         """Forget the open turn."""
@@ -136,16 +174,36 @@ class Ears:
         for frame in self._framer.feed(self._resampler.feed(decode(audio, self._sound))):
             self._remember(frame)
             probabilities, (self._state,) = self._vad.score(frame[np.newaxis, :], [self._state])
-            yield frame, list(self._turns.feed(float(probabilities[0])))
+            edges = list(self._turns.feed(float(probabilities[0])))
+            for edge in edges:
+                self._note(edge)
+            yield frame, edges
 
     def utterance(self, start_ms: float, rate: int) -> Utterance:
         """Open the stream of an utterance that began at this moment."""
         utterance = Utterance(self._vad.sample_rate, rate)
+        utterance.feed(self._since(start_ms))
+        return utterance
+
+    def turn(self, rate: int) -> Samples:
+        """Return the last seconds of the open turn, up to now."""
+        now_ms = self._heard * 1000 / self._vad.sample_rate
+        return pcm.resample(self._since(max(self._began_ms, now_ms - JUDGED_MS)), self._vad.sample_rate, rate)
+
+    def _since(self, ms: float) -> Samples:
         sound = np.concatenate(self._history) if self._history else np.zeros(0, np.float32)
         began = self._heard - len(sound)
-        offset = max(round(start_ms * self._vad.sample_rate / 1000) - began, 0)
-        utterance.feed(sound[offset:])
-        return utterance
+        return sound[max(round(ms * self._vad.sample_rate / 1000) - began, 0) :]
+
+    def _note(self, edge: Edge) -> None:
+        match edge.kind:
+            case "started":
+                self._began_ms = edge.ms
+            case "paused":
+                self._pause += 1
+                self._sounded, self._worded = None, 0.0
+            case "resumed" | "stopped":
+                pass
 
     def _listen_in(self, sound: AudioFormat) -> None:
         self._sound = sound

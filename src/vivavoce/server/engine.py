@@ -24,7 +24,7 @@ from vivavoce.realtime.events import (
     ServerEvent,
     SessionUpdate,
 )
-from vivavoce.realtime.values import Session
+from vivavoce.realtime.values import Extensions, Session
 from vivavoce.server import guard
 from vivavoce.server.ahead import Ahead, Budget, settled
 from vivavoce.server.ears import Ears, Utterance, decode
@@ -33,11 +33,12 @@ from vivavoce.server.outbox import UNPACED_S, Outbox, OutboxFullError
 from vivavoce.server.thinking import Manner
 from vivavoce.server.voice import Clock, Voice
 from vivavoce.speech.pcm import resample
+from vivavoce.speech.wording import finished
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine
 
-    from vivavoce.ports import LanguageModel, Link, SpeechToText, TextToSpeech, Vad
+    from vivavoce.ports import EndOfTurn, LanguageModel, Link, SpeechToText, TextToSpeech, Vad
     from vivavoce.realtime.server import Input, Output, ServerSession
     from vivavoce.speech.turns import Edge
 
@@ -55,10 +56,13 @@ class Engines:
     stt: SpeechToText
     llm: LanguageModel
     tts: TextToSpeech
+    eot: EndOfTurn | None = None
+    """Where there is none, words and silence end a turn."""
 
     def parts(self) -> list[object]:
         """Return each engine once: one object may do more than one work."""
-        return list({id(part): part for part in (self.vad, self.stt, self.llm, self.tts)}.values())
+        parts = (self.vad, self.stt, self.llm, self.tts, self.eot)
+        return list({id(part): part for part in parts if part is not None}.values())
 
 
 class Engine:
@@ -229,7 +233,9 @@ class Engine:
 
     def _follow_settings(self) -> None:
         heard = self.session.session.audio.input
-        self._ears.settle(heard.format, heard.turn_detection)
+        extensions = self.session.session.vivavoce
+        adaptive = isinstance(extensions, Extensions) and extensions.adaptive
+        self._ears.settle(heard.format, heard.turn_detection, adaptive=adaptive)
         if isinstance(self.session.session, Session):
             spoken = self.session.session.audio.output.format
             self._outbox.paced = round(min(self._lead_s, UNPACED_S) * spoken.bytes_per_second * 4 / 3)
@@ -257,6 +263,7 @@ class Engine:
                 self.step(facts.Started(round(edge.ms)))
             case "paused" if utterance:
                 utterance.pause()
+                self._judge_pause()
                 self.step(facts.Paused(round(edge.ms)))
             case "resumed" if utterance:
                 utterance.resume()
@@ -266,6 +273,18 @@ class Engine:
                 self.step(facts.Stopped(round(edge.ms)))
             case _:
                 pass
+
+    def _judge_pause(self) -> None:
+        """Ask whether the speaker has finished, where more than silence counts; the turn does not wait for it."""
+        pause, eot = self._ears.pause, self._engines.eot
+        if pause is not None and eot is not None:
+            self._tasks.start_soon(self._judge, eot, pause, self._ears.turn(eot.sample_rate))
+
+    async def _judge(self, eot: EndOfTurn, pause: int, sound: Samples) -> None:
+        try:
+            self._ears.weigh(pause, sound=await guard.judge(eot, sound))
+        except BackendError as failed:
+            log.warning("the end of a turn was not judged: %s", failed)
 
     def _listen(self, command: facts.Listen) -> None:
         utterance = self._ears.utterance(command.start_ms, self._engines.stt.sample_rate)
@@ -322,6 +341,7 @@ class Engine:
         if utterance is None or not words:
             return
         if utterance.paused:
+            self._ears.weigh(self._ears.pause, words=finished(words))
             self._think_ahead(words)
         elif known := settled(words):
             self._read_ahead(known)

@@ -14,18 +14,21 @@ from vivavoce.ports import BackendError, Call, Heard, Text, Usage
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable
 
-    from vivavoce.ports import LanguageModel, Samples, SpeechToText, TextToSpeech
+    from vivavoce.ports import EndOfTurn, LanguageModel, Samples, SpeechToText, TextToSpeech
     from vivavoce.realtime.conversation import Prompt
 
 T = TypeVar("T")
 
 HEARING_S: Final = 30.0
 """Time for a transcript after the end of the speech, beyond the length of the speech itself."""
+JUDGING_S: Final = 1.5
+"""Time to judge a pause: a turn waits no longer."""
 THINKING_S: Final = 60.0
 """Time for the next piece of an answer, the first included."""
 SPEAKING_S: Final = 30.0
 """Time for the next piece of sound, the first included."""
 
+_EOT: Final = "end-of-turn engine"
 _STT: Final = "speech-to-text engine"
 _LLM: Final = "language model"
 _TTS: Final = "text-to-speech engine"
@@ -49,6 +52,27 @@ async def hear(
             yield heard
     if not final:
         raise BackendError("backend_cut", f"The {_STT} ended without a result; say it again.")
+
+
+async def judge(eot: EndOfTurn, sound: Samples) -> float:
+    """Return how likely a speaker has finished.
+
+    Raises:
+        BackendError: the engine failed, broke, or took longer than anybody waits for it.
+    """
+    try:
+        with anyio.fail_after(JUDGING_S):
+            probability = await eot.finished(sound)
+    except BackendError:
+        raise
+    except TimeoutError:
+        raise late(_EOT) from None
+    except Exception as wrong:
+        log.exception("the %s broke", _EOT)
+        raise BackendError("backend_failed", f"The {_EOT} broke; the server's log says how.") from wrong
+    if not 0.0 <= probability <= 1.0:
+        raise _garbage(_EOT)
+    return probability
 
 
 async def think(llm: LanguageModel, prompt: Prompt) -> AsyncGenerator[Text | Call | Usage, None]:

@@ -46,6 +46,7 @@ class Turns:
         self._now_ms = 0.0
         self._onset_ms = 0.0
         self._quiet_ms = 0.0
+        self._wait_ms: float | None = None
         self._speaking = False
         self._paused = False
 
@@ -54,10 +55,21 @@ class Turns:
         """Tell whether a turn is open."""
         return self._speaking
 
+    @property
+    def paused(self) -> bool:
+        """Tell whether the speaker of an open turn has paused."""
+        return self._paused
+
+    def wait(self, ms: float) -> None:
+        """End the turn after this much silence, if the pause that has begun lasts so long."""
+        if self._paused:
+            self._wait_ms = ms
+
     def reset(self) -> None:
         """Forget the open turn; time goes on."""
         self._speaking = self._paused = False
         self._onset_ms = self._quiet_ms = 0.0
+        self._wait_ms = None
 
     def skip(self, ms: float) -> None:
         """Let time go by that nobody listens to."""
@@ -79,7 +91,7 @@ class Turns:
 
     def _in_turn(self, speech: bool) -> Iterator[Edge]:  # noqa: FBT001 - likewise
         if speech:
-            self._quiet_ms = 0.0
+            self._quiet_ms, self._wait_ms = 0.0, None
             if self._paused:
                 self._paused = False
                 yield Edge("resumed", self._now_ms)
@@ -88,7 +100,7 @@ class Turns:
         if not self._paused and self._quiet_ms >= min(PAUSE_MS, self.silence_ms):
             self._paused = True
             yield Edge("paused", self._now_ms, self._quiet_ms)
-        if self._quiet_ms >= self.silence_ms:
+        if self._quiet_ms >= (self.silence_ms if self._wait_ms is None else self._wait_ms):
             quiet = self._quiet_ms
             self.reset()
             yield Edge("stopped", self._now_ms, quiet)

@@ -1,0 +1,43 @@
+"""How long to wait in a pause before the turn is called over, given how finished the speaker sounds."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+CAUTION = 4.0
+"""Log odds by which the speaker must seem finished before the wait is nearer to the shortest than to the longest."""
+SHARPNESS = 2.0
+"""How much of the way from the longest to the shortest wait the evidence makes at once."""
+SUREST = 0.999
+"""A probability beyond it says no more."""
+
+
+class Patience(NamedTuple):
+    """The silence that ends a turn, milliseconds."""
+
+    shortest: float
+    """After a speaker who has surely finished."""
+    usual: float
+    """Where nothing is known."""
+    longest: float
+    """After one who has surely not; however wrong the judgement, nobody waits longer."""
+
+    def wait(self, sound: float | None, words: float = 0.0) -> float:
+        """Return the wait that the evidence asks for.
+
+        Args:
+            sound: the probability, judged from the sound, that the speaker has finished; None where it is not known.
+            words: log odds of the same, judged from the words; 0 where they do not tell.
+        """
+        if sound is None:
+            return max(self.usual, self._between(words * SHARPNESS)) if words < 0 else self.usual
+        odds = _log_odds(min(max(sound, 1 - SUREST), SUREST)) + words
+        return self._between(odds * SHARPNESS - CAUTION)
+
+    def _between(self, evidence: float) -> float:
+        return self.shortest + (self.longest - self.shortest) / (1 + math.exp(evidence))
+
+
+def _log_odds(probability: float) -> float:
+    return math.log(probability / (1 - probability))
