@@ -205,8 +205,8 @@ async def open_sound(settings: Settings, options: TalkOptions, service: Service)
         yield Sound(
             microphone,
             speaker,
-            options.input_file or names[0],
-            options.output_file or names[1],
+            Path(options.input_file).name if options.input_file else names[0],
+            Path(options.output_file).name if options.output_file else names[1],
             in_step=not clock.realtime,
             devices=devices,
         )
@@ -221,8 +221,8 @@ async def converse(
     from vivavoce.agent.steering import attend
 
     with console_for(
-        sound.microphone_name,
-        sound.speaker_name,
+        _naming(sound.microphone, sound.microphone_name),
+        _naming(sound.speaker, sound.speaker_name),
         title=_title(settings),
         recording=settings.record is not None,
         print_json=options.print_json,
@@ -280,6 +280,11 @@ def agent_parts(settings: Settings, service: Service, tools: Toolbox, sound: Sou
         "in_step": sound.in_step,
         "manner": _manner(settings),
     }
+
+
+def _naming(device: Microphone | Speaker | None, name: str) -> Callable[[], str]:
+    """Return what tells how a device is called now: another may have taken its place."""
+    return lambda: str(getattr(device, "name", "")) or name
 
 
 def _title(settings: Settings) -> str:

@@ -224,6 +224,15 @@ def test_the_status_names_the_service_the_devices_the_keys_and_the_times():
     assert footer.endswith("USB Microphone → Built-in Audio")
 
 
+def test_a_device_that_takes_the_place_of_another_is_named():
+    names = ["USB Microphone"]
+    terminal = Terminal(file=Written(), width=80, height=24)
+    console = Console(lambda: names[-1], "Speaker", terminal=terminal)
+    assert block(console)[-1].endswith("USB Microphone → Speaker")
+    names.append("Built-in\x1b[31m Microphone")
+    assert block(console)[-1].endswith("Built-in Microphone → Speaker")
+
+
 def test_each_stage_has_a_bar_in_proportion():
     console, _ = live(100)
     console.report(Report(TIMINGS))

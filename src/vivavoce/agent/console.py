@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from vivavoce.agent.agent import SoundCounts
-    from vivavoce.agent.live import Console
+    from vivavoce.agent.live import Console, Name
     from vivavoce.agent.steering import Steered
     from vivavoce.agent.tools import ToolResult
     from vivavoce.agent.transcript import Entry
@@ -239,8 +239,8 @@ AnyConsole: TypeAlias = "Console | WritingConsole | PlainConsole | JsonConsole"
 
 
 def console_for(
-    microphone_name: str = "",
-    speaker_name: str = "",
+    microphone_name: Name = "",
+    speaker_name: Name = "",
     *,
     title: str = "",
     recording: bool = False,
@@ -251,8 +251,8 @@ def console_for(
     """Return the view that suits whoever reads the stream.
 
     Args:
-        microphone_name: what the person's voice comes from.
-        speaker_name: what the answer is heard from.
+        microphone_name: what the person's voice comes from, or what tells it.
+        speaker_name: what the answer is heard from, or what tells it.
         title: the service and its model.
         recording: whether the conversation is recorded.
         print_json: a program reads.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from rich.console import Console as Terminal
 from rich.text import Text
@@ -48,6 +48,8 @@ _STATE_STYLES = {
     "thinking": "yellow",
     "speaking": "green",
 }
+Name: TypeAlias = "str | Callable[[], str]"
+"""Of a device; another may take its place while it is in use."""
 _AT_WORK = ("connecting", "reconnecting", "thinking")
 
 
@@ -59,8 +61,8 @@ class Console:
 
     def __init__(
         self,
-        microphone_name: str = "",
-        speaker_name: str = "",
+        microphone_name: Name = "",
+        speaker_name: Name = "",
         *,
         title: str = "",
         recording: bool = False,
@@ -70,8 +72,8 @@ class Console:
         """Get ready; entering the block starts to draw.
 
         Args:
-            microphone_name: what the person's voice comes from; empty for a conversation in writing.
-            speaker_name: what the answer is heard from; empty if it is only read.
+            microphone_name: what the person's voice comes from, or what tells it; empty where nobody listens.
+            speaker_name: what the answer is heard from, or what tells it; empty if it is only read.
             title: the service and its model.
             recording: whether the conversation is recorded.
             terminal: where to draw; standard output if absent.
@@ -87,8 +89,7 @@ class Console:
         """Whether keys go to the typed line."""
         self.editor = LineEditor()
         self.recording = recording
-        self.devices = (clean(microphone_name), clean(speaker_name))
-        """What sound comes from and goes to."""
+        self._named = (microphone_name, speaker_name)
         self._title = clean(title)
         self._terminal = terminal or Terminal(highlight=False)
         self._pen = Pen(self._terminal)
@@ -205,6 +206,12 @@ class Console:
         """Draw the block again."""
         self._foot.show()
         self._foot.draw(self._block())
+
+    @property
+    def devices(self) -> tuple[str, str]:
+        """What sound comes from and goes to now."""
+        microphone, speaker = (clean(name if isinstance(name, str) else name()) for name in self._named)
+        return microphone, speaker
 
     @property
     def _deaf(self) -> bool:
