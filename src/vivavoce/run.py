@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from vivavoce.agent.agent import View
     from vivavoce.agent.hotplug import Devices
+    from vivavoce.agent.lasting import Opening
     from vivavoce.agent.services import Service
     from vivavoce.compose import ClientLink
     from vivavoce.config import Settings
@@ -86,8 +87,10 @@ async def talk(settings: Settings, options: TalkOptions) -> None:
     async with AsyncExitStack() as stack:
         tools = await stack.enter_async_context(open_tools(settings, service, options.tools))
         sound = await stack.enter_async_context(open_sound(settings, options, service))
-        link = await stack.enter_async_context(compose.open_link(settings, service, waiting))
-        await converse(settings, options, service, tools, sound, link)
+        opening = await stack.enter_async_context(compose.open_service(settings, service, waiting))
+        with waiting("Connecting"):
+            link = await stack.enter_async_context(opening())
+        await converse(settings, options, service, tools, sound, link, opening)
 
 
 @asynccontextmanager
@@ -213,9 +216,15 @@ async def open_sound(settings: Settings, options: TalkOptions, service: Service)
 
 
 async def converse(
-    settings: Settings, options: TalkOptions, service: Service, tools: Toolbox, sound: Sound, link: ClientLink
+    settings: Settings,
+    options: TalkOptions,
+    service: Service,
+    tools: Toolbox,
+    sound: Sound,
+    link: ClientLink,
+    reopen: Opening,
 ) -> None:
-    """Hold the conversation over a link that is open."""
+    """Hold the conversation over a link that is open, and over others when it has gone."""
     from vivavoce.agent.console import console_for
     from vivavoce.agent.echo import SelfHearing
     from vivavoce.agent.steering import attend
@@ -234,7 +243,7 @@ async def converse(
         parts = agent_parts(settings, service, tools, sound)
         with record(settings, service, sound, console, session=parts["session"], greeting=opening) as watchers:
             watching: list[Callable[[Input | Output], None]] = [*watchers, SelfHearing(console.note)]
-            agent = Agent(link, view=console, greeting=opening, watchers=watching, **parts)
+            agent = Agent(link, view=console, greeting=opening, watchers=watching, reopen=reopen, **parts)
             await attend(agent, console)
 
 
@@ -278,6 +287,7 @@ def agent_parts(settings: Settings, service: Service, tools: Toolbox, sound: Sou
         "microphone": sound.microphone,
         "speaker": sound.speaker,
         "in_step": sound.in_step,
+        "voices": service.voices,
         "manner": _manner(settings),
     }
 
