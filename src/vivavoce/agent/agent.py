@@ -315,7 +315,7 @@ class Agent:
         Raises:
             SaveError: it cannot be written; the message names the remedy.
         """
-        return self._minutes.save(Path(), self._began)
+        return self._minutes.save(Path(), self._began).absolute()
 
     def stop(self) -> None:
         """End the conversation."""
