@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import anyio
+import msgspec
 import pytest
 
+from vivavoce import compose
+from vivavoce.agent.agent import Agent
+from vivavoce.agent.console import PlainConsole
 from vivavoce.agent.minutes import Minutes, SaveError
+from vivavoce.agent.tools import Toolbox
+from vivavoce.api import embedded
 from vivavoce.realtime import events as wire
 from vivavoce.realtime.client import (
     Captured,
@@ -22,7 +31,11 @@ from vivavoce.realtime.client import (
     Typed,
     Warn,
 )
-from vivavoce.realtime.values import Source
+from vivavoce.realtime.server import Ids
+from vivavoce.realtime.values import AnySession, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SECOND = 48_000
 STARTED = datetime(2026, 11, 22, 18, 30, tzinfo=UTC)
@@ -88,10 +101,6 @@ def test_times_of_the_server_are_those_of_the_sound_it_was_sent() -> None:
 
 
 def _session():
-    import msgspec
-
-    from vivavoce.realtime.values import AnySession
-
     return msgspec.convert({"type": "realtime"}, AnySession)
 
 
@@ -200,6 +209,38 @@ def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SaveError, match=r"vivavoce-.*\.md cannot be written \(Not a directory\): make room, or start"):
         Minutes().save(tmp_path / "file", STARTED)
+
+
+@pytest.mark.anyio
+async def test_a_conversation_is_saved_at_any_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    engines: dict[str, Any] = {name: f"tests.scripted_engines:{name}" for name in ("vad", "stt", "llm", "tts")}
+    out = StringIO()
+    async with embedded(**engines) as hub, compose.in_process(hub) as link:
+        parts: dict[str, Any] = {"session": {"type": "realtime", "output_modalities": ["text"]}, "tools": Toolbox()}
+        agent = Agent(link, mint=Ids("test"), view=PlainConsole(out, out), **parts)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(agent.run)
+            await until(lambda: agent.quiet)
+            empty = agent.save()
+            agent.say("Where is it?")
+            await until(lambda: "Paris, of course." in out.getvalue())
+            saved = agent.save()
+            (tmp_path / "gone").mkdir()
+            monkeypatch.chdir(tmp_path / "gone")
+            (tmp_path / "gone").rmdir()
+            with pytest.raises(SaveError, match="make room, or start where you may write"):
+                agent.save()
+            assert agent.quiet
+            agent.stop()
+    assert "Where" not in empty.read_text()
+    assert re.search(r"Where is it\?\n\n\*\*Agent\*\* · 00:0\d\\\nParis, of course\.\n", saved.read_text())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    with anyio.fail_after(20):
+        while not condition():  # noqa: ASYNC110 - what is waited for is in another program's hands
+            await anyio.sleep(0.01)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")

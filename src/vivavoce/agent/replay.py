@@ -252,5 +252,6 @@ async def replay(path: Path, *, speed: float = 1.0, sound: bool = False, print_j
     wav = log.path.with_name(SOUND)
     if sound and not wav.is_file():
         raise LogError(f"There is no {wav}: replay the log without --sound.")
-    with console_for(title=log.path.parent.name, print_json=print_json) as console:
+    name = log.path.absolute().parent.name
+    with console_for(name if log.head.get("sound") else "", title="replay", print_json=print_json) as console:
         await attend(Replay(log, console, speed=speed, sound=wav if sound else None), console)
