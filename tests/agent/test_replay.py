@@ -5,21 +5,38 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import time
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import msgspec
 import pytest
 import trio.testing
 from tests.agent.test_recorder import COMMAND, ENVIRONMENT, lines_of, talk
 
 from vivavoce.agent.console import PlainConsole
 from vivavoce.agent.masking import Mask
+from vivavoce.agent.recorder import Recorder
 from vivavoce.agent.replay import Replay, fold, replay
 from vivavoce.agent.sessionlog import NAME, LogError, SessionLog, read_effect, read_input, written
-from vivavoce.realtime.client import Captured, Changed, Cite, Played, Report, Run, Show, Stop, Warn
-from vivavoce.realtime.events import OutputAudioDelta, ResponseTimings, Unknown
-from vivavoce.realtime.values import Source
+from vivavoce.realtime.client import (
+    Captured,
+    Changed,
+    Cite,
+    ClientSession,
+    Lost,
+    Played,
+    Report,
+    Run,
+    Show,
+    Stop,
+    Typed,
+    Warn,
+)
+from vivavoce.realtime.events import OutputAudioDelta, ResponseTimings, SessionCreated, SessionUpdated, Unknown
+from vivavoce.realtime.server import Ids
+from vivavoce.realtime.values import AnySession, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -236,3 +253,29 @@ def test_sound_is_nowhere_in_the_log(recording: Path) -> None:
     for line in lines_of(recording):
         assert not re.search(r"[A-Za-z0-9+/]{200}", json.dumps(line.get("in") or line.get("out") or {}))
     assert fold(recording) == []
+
+
+def test_a_log_of_a_conversation_over_two_connections_can_be_run_again(tmp_path: Path) -> None:
+    """Identifiers that are minted while there is no server are sent when there is one again."""
+    settings: dict[str, Any] = {"type": "realtime", "output_modalities": ["audio"]}
+    session = msgspec.convert({**settings, "id": "sess_1"}, AnySession)
+    happenings: list[Any] = [
+        SessionCreated(event_id="e", session=session),
+        SessionUpdated(event_id="e", session=session),
+        Typed("Before"),
+        Lost(),
+        Typed("Meanwhile"),
+        Captured(bytes(960)),
+        SessionCreated(event_id="e", session=session),
+        SessionUpdated(event_id="e", session=session),
+    ]
+    with Recorder(tmp_path, {"session": settings}) as recorder:
+        client = ClientSession(settings, mint=Ids("ab12"), unix=time.time() - time.monotonic())
+        for happened in happenings:
+            recorder.watch(happened)
+            for output in client.step(happened, time.monotonic()):
+                recorder.watch(output)
+    assert "conversation.item.create" in [
+        line["out"]["type"] for line in lines_of(recorder.folder)[-6:] if "out" in line
+    ]
+    assert fold(recorder.folder) == []
