@@ -79,7 +79,6 @@ class Source:
             except Exception as wrong:  # noqa: BLE001 - the other side may do anything
                 self.failure = self._failure(wrong)
                 _log.info("the server of tools %s is away: %s", self.name, self.failure)
-            self._client = None
             self.listed.set()
             await anyio.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311 - spreads attempts, hides nothing
             pause = min(2 * pause, LONGEST_PAUSE_S)
@@ -98,7 +97,7 @@ class Source:
             result = await self._client.call_tool(name, arguments)
         except Exception as wrong:
             if mcp_link.is_broken(wrong):
-                self._client, self._back = None, anyio.Event()
+                self._away()
                 self._lost.set()
                 raise ToolError(f"{self.name} broke off; whether {name} was done is not known: say so.") from wrong
             raise ToolError(f"{name} failed: {mcp_link.innermost(wrong)}") from wrong
@@ -126,6 +125,12 @@ class Source:
                     with fail_after(BEAT_S):
                         await client.send_ping()
         finally:
+            self._away()
+
+    def _away(self) -> None:
+        """Let calls wait for the connection to come back."""
+        self._client = None
+        if self._back.is_set():
             self._back = anyio.Event()
 
     def _dial(self, stack: AsyncExitStack) -> AbstractAsyncContextManager[Client]:
