@@ -126,7 +126,9 @@ async def test_silence_stands_for_a_microphone_until_it_is_back(card: Pulse) -> 
         assert talk.loudness() == pytest.approx(0.5, abs=0.05)
         await talk.idle()
         assert talk.speaker.heard() == ("item", 1000)
-    assert len(talk.notes) == 4
+    # A sink that nobody hurries yet stalls for two seconds, so that it may go once more.
+    assert len(set(talk.notes)) == 4
+    assert len(talk.notes) <= 6
     assert {len(frame) for frame in talk.frames} == {480}
 
 

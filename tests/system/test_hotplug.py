@@ -31,6 +31,7 @@ ENDING_S = 20.0
 RAW = ("--raw", "--format=s16le", "--channels=1", "--latency-msec=10", f"--rate={RATE}")
 ALSA = pulse_audio.ALSA_CONFIG + '\npcm.loudspeaker {{ type pulse server "unix:{socket}" device loudspeaker }}\n'
 ENGINES = {"VIVAVOCE_" + kind.upper(): f"tests.scripted_engines:{kind}" for kind in ("vad", "stt", "tts")}
+ENGINES |= {"VIVAVOCE_EOT": "none", "VIVAVOCE_LLM": "tests.scripted_engines:storyteller"}
 DEVICES = ("--input-device", "cable end", "--output-device", "loudspeaker")
 
 
@@ -47,7 +48,8 @@ class Talk:
 
     def __init__(self, ending: Ending) -> None:
         assert ending.process.stdout is not None
-        self._lines = ending.process.stdout
+        assert ending.process.stderr is not None
+        self._lines, self._errors = ending.process.stdout, ending.process.stderr
         self.notes: list[str] = []
 
     def until(self, **fields: Any) -> None:
@@ -58,11 +60,11 @@ class Talk:
                 self.notes.append(event["text"])
             if fields.items() <= event.items():
                 return
-        raise AssertionError(f"the process has ended without {fields}")
+        raise AssertionError(f"the process has ended without {fields}: {self._errors.read()}")
 
 
 def test_an_answer_and_the_conversation_go_on_when_the_devices_are_back(pulse: Pulse, tmp_path: Path) -> None:
-    variables = ENGINES | pulse.environment | {"PYTHONPATH": ".", "VIVAVOCE_LLM": "tests.scripted_engines:storyteller"}
+    variables = ENGINES | pulse.environment | {"PYTHONPATH": "."}
     with started("talk", "--print-json", *DEVICES, cwd=pulse_audio.ROOT, **variables) as process:
         talk = Talk(process)
         talk.until(state="speaking")
