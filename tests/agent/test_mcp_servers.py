@@ -135,5 +135,5 @@ async def test_connections_end_with_the_talk():
     async with open_sources([McpServer(command=PROGRAM)]) as sources:
         process = anyio.Path(f"/proc/{(await output(box_of(sources), 'who')).split()[0]}")
     with anyio.fail_after(5):
-        while await process.exists():
+        while await process.exists():  # noqa: ASYNC110 - it cannot be awaited
             await anyio.sleep(0.05)
