@@ -22,8 +22,9 @@ import soundfile
 from vivavoce import run
 from vivavoce.agent import recorder as recorder_module
 from vivavoce.agent.masking import Mask
-from vivavoce.agent.recorder import CAPTIONS, MARKDOWN, RATE, SOUND, Recorder, RecordError
+from vivavoce.agent.recorder import CAPTIONS, MARKDOWN, SOUND, Recorder, RecordError
 from vivavoce.agent.replay import fold
+from vivavoce.agent.seams import RATE
 from vivavoce.agent.sessionlog import NAME, SessionLog
 from vivavoce.config import Settings
 from vivavoce.realtime import events as wire

@@ -12,8 +12,9 @@ import soundfile
 from tests.system import pulse as pulse_audio
 
 from vivavoce.agent.devices import SoundMicrophone, SoundSpeaker
-from vivavoce.agent.recorder import RATE, SOUND, Recorder
+from vivavoce.agent.recorder import SOUND, Recorder
 from vivavoce.agent.replay import Replay
+from vivavoce.agent.seams import RATE
 from vivavoce.agent.sessionlog import SessionLog
 from vivavoce.realtime.client import Captured
 from vivavoce.speech.pcm import to_pcm16

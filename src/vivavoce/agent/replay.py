@@ -15,7 +15,8 @@ from anyio import create_task_group, lowlevel
 from vivavoce.agent import sessionlog
 from vivavoce.agent.masking import Mask
 from vivavoce.agent.minutes import succeeded
-from vivavoce.agent.recorder import RATE, SOUND
+from vivavoce.agent.recorder import SOUND
+from vivavoce.agent.seams import RATE
 from vivavoce.agent.sessionlog import LogError, SessionLog, read_effect
 from vivavoce.agent.tools import ToolResult
 from vivavoce.realtime.client import Captured, Cite, ClientSession, Report, Returned, Run, Show, Tick, Typed, Warn
