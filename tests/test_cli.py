@@ -18,7 +18,7 @@ def run(monkeypatch, tmp_path):
 
 
 def test_every_command_explains_itself(run):
-    for command in ("talk", "serve", "devices", "voices", "models", "doctor"):
+    for command in ("talk", "serve", "devices", "voices", "models", "doctor", "replay"):
         result = run(command, "--help")
         assert result.exit_code == 0
         assert "Options:" in result.output
