@@ -599,9 +599,9 @@ class ClientSession:
             yield from self._ask()
 
     def _bridge(self, text: str) -> Outputs:
-        """Say something while calls run and everybody waits in silence."""
-        waits = self.state == "thinking" and any(calls.running for calls in self._calls.values())
-        if waits and self._spoken and self._active is None and self._aside.spoken_by != "nobody":
+        """Say something while everybody waits in silence, unless that is not possible here."""
+        silent = self.state in {"thinking", "listening"} and self._active is None and self._aside.response is None
+        if silent and self._spoken and self._aside.spoken_by != "nobody":
             yield self._aside.create(text)
 
     @property
