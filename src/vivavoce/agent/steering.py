@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from contextlib import aclosing
@@ -293,7 +294,7 @@ class Keys:
 
     def _write(self) -> None:
         try:
-            self._console.note(f"The conversation is in {self._agent.save()}")
+            self._console.note(f"The conversation is in {os.path.relpath(self._agent.save())}")
         except (OSError, VivavoceError) as wrong:
             self._console.warn(Warn("save_failed", f"The conversation could not be saved: {wrong}"))
 
