@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from vivavoce.agent.agent import View
     from vivavoce.agent.conversation import Conversation
     from vivavoce.agent.services import Service
     from vivavoce.config import Settings
@@ -78,23 +78,26 @@ async def converse(
         LinkClosed: the server cannot be reached, or has gone.
         VivavoceError: what all of them are; the message names the remedy.
     """
-    from vivavoce.agent.agent import Agent
     from vivavoce.agent.conversation import Conversation
 
     chosen = load(settings)
     service, options = services.find(chosen), run.TalkOptions(text=text)
     async with AsyncExitStack() as stack:
         sound = await stack.enter_async_context(_sound(chosen, service, microphone, speaker, text=text))
-        link = await stack.enter_async_context(compose.open_link(chosen, service, nullcontext))
+        opening = await stack.enter_async_context(compose.open_service(chosen, service, nullcontext))
+        link = await stack.enter_async_context(opening())
         box = await stack.enter_async_context(run.open_tools(chosen, service, tools))
-        parts = run.agent_parts(chosen, service, box, sound) | {"greeting": run.greeting(chosen, options)}
-
-        def make(view: View) -> Agent:
-            about = {name: parts[name] for name in ("session", "greeting")}
-            watchers = stack.enter_context(run.record(chosen, service, sound, view, **about))
-            return Agent(link, view=view, watchers=watchers, **parts)
-
-        conversation = Conversation(make)
+        make = partial(
+            run.assemble,
+            settings=chosen,
+            options=options,
+            service=service,
+            tools=box,
+            sound=sound,
+            link=link,
+            reopen=opening,
+        )
+        conversation = Conversation(lambda view: stack.enter_context(make(view)))
         await stack.enter_async_context(beside(conversation.run))
         await conversation.opened()
         yield conversation

@@ -226,7 +226,6 @@ async def converse(
 ) -> None:
     """Hold the conversation over a link that is open, and over others when it has gone."""
     from vivavoce.agent.console import console_for
-    from vivavoce.agent.echo import SelfHearing
     from vivavoce.agent.steering import attend
 
     with console_for(
@@ -237,14 +236,51 @@ async def converse(
         print_json=options.print_json,
         text=options.text,
     ) as console:
-        if sound.devices is not None:
-            sound.devices.note = console.note
-        opening = greeting(settings, options)
-        parts = agent_parts(settings, service, tools, sound)
-        with record(settings, service, sound, console, session=parts["session"], greeting=opening) as watchers:
-            watching: list[Callable[[Input | Output], None]] = [*watchers, SelfHearing(console.note)]
-            agent = Agent(link, view=console, greeting=opening, watchers=watching, reopen=reopen, **parts)
+        with assemble(console, settings, options, service, tools, sound, link, reopen=reopen) as agent:
             await attend(agent, console)
+
+
+@contextmanager
+def assemble(
+    view: View,
+    settings: Settings,
+    options: TalkOptions,
+    service: Service,
+    tools: Toolbox,
+    sound: Sound,
+    link: ClientLink,
+    *,
+    reopen: Opening | None = None,
+    watchers: Sequence[Callable[[Input | Output], None]] = (),
+) -> Iterator[Agent]:
+    """Put an agent together under a view, recorded if the settings ask for it.
+
+    Raises:
+        RecordError: the recording cannot begin.
+    """
+    from vivavoce.agent.echo import SelfHearing
+
+    if sound.devices is not None:
+        sound.devices.note = view.note
+    opening = greeting(settings, options)
+    definitions = [msgspec.to_builtins(definition) for definition in tools.definitions()]
+    session = services.session_settings(settings, service, definitions, spoken=sound.speaker is not None)
+    with record(settings, service, sound, view, session=session, greeting=opening) as recording:
+        yield Agent(
+            link,
+            session,
+            mint=Ids(secrets.token_hex(4)),
+            view=view,
+            tools=tools,
+            microphone=sound.microphone,
+            speaker=sound.speaker,
+            greeting=opening,
+            in_step=sound.in_step,
+            voices=service.voices,
+            manner=_manner(settings),
+            watchers=[*watchers, *recording, SelfHearing(view.note)],
+            reopen=reopen,
+        )
 
 
 @contextmanager
@@ -275,21 +311,6 @@ def record(
     )
     with recorder:
         yield (recorder.watch,)
-
-
-def agent_parts(settings: Settings, service: Service, tools: Toolbox, sound: Sound) -> dict[str, Any]:
-    """Return what an agent is made of, whatever it is looked at with."""
-    definitions = [msgspec.to_builtins(definition) for definition in tools.definitions()]
-    return {
-        "session": services.session_settings(settings, service, definitions, spoken=sound.speaker is not None),
-        "mint": Ids(secrets.token_hex(4)),
-        "tools": tools,
-        "microphone": sound.microphone,
-        "speaker": sound.speaker,
-        "in_step": sound.in_step,
-        "voices": service.voices,
-        "manner": _manner(settings),
-    }
 
 
 def _naming(device: Microphone | Speaker | None, name: str) -> Callable[[], str]:

@@ -15,7 +15,6 @@ from anyio.from_thread import start_blocking_portal
 
 from vivavoce import compose, plugins, run
 from vivavoce.agent import services
-from vivavoce.agent.agent import Agent
 from vivavoce.agent.conversation import Called, Confirmed, Event, Told
 from vivavoce.agent.tools import Toolbox
 from vivavoce.aio import beside
@@ -36,12 +35,14 @@ from vivavoce.testing.turn import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from contextlib import AbstractContextManager
     from os import PathLike
     from types import TracebackType
     from typing import Self
 
     from anyio.from_thread import BlockingPortal
 
+    from vivavoce.agent.agent import Agent
     from vivavoce.ports import Samples, Tool
     from vivavoce.realtime.conversation import Prompt
     from vivavoce.testing.engines import Reply
@@ -119,7 +120,7 @@ class AsyncTalk:
         async with AsyncExitStack() as stack:
             hub = await stack.enter_async_context(compose.open_hub(self._settings, engines=self._engines()))
             await hub.warm_up()
-            self.agent = self._agent()
+            self.agent = stack.enter_context(self._agent())
             await stack.enter_async_context(beside(partial(hub.open, self._server, watch=self._pace.watch_server)))
             await stack.enter_async_context(beside(self._converse))
             stack.callback(self._person.leave)
@@ -251,16 +252,17 @@ class AsyncTalk:
         engines = compose.build_engines(self._settings)
         return replace(engines, llm=self._model) if self._model else engines
 
-    def _agent(self) -> Agent:
-        service = services.find(self._settings, {})
-        sound = run.Sound(self._person, self._person)
+    def _agent(self) -> AbstractContextManager[Agent]:
         link, self._server = self._pace.link()
-        return Agent(
+        return run.assemble(
+            Told(self._note),
+            self._settings,
+            run.TalkOptions(),
+            services.find(self._settings, {}),
+            self._tools,
+            run.Sound(self._person, self._person),
             link,
-            view=Told(self._note),
             watchers=[self._pace.watch_agent],
-            greeting=run.greeting(self._settings, run.TalkOptions()),
-            **run.agent_parts(self._settings, service, self._tools, sound),
         )
 
     async def _converse(self) -> None:
