@@ -89,7 +89,7 @@ class Emulated:
     committed = True
 
     def __init__(self, *turns: Turn, greeting: Turn | None = None, limit_s: float | None = None) -> None:
-        self.turns = turns
+        self._turns = [*turns]
         self.greeting = greeting
         self.limit_s = limit_s
         """Seconds that a session lasts."""
@@ -124,6 +124,16 @@ class Emulated:
 
     def got(self, kind: str) -> list[dict[str, Any]]:
         return [event for event in self.received if event["type"] == kind]
+
+    @property
+    def next_turn(self) -> Turn:
+        assert self._turns, "the script has ended"
+        return self._turns[0]
+
+    def take_turn(self) -> Turn:
+        taken = self.next_turn
+        del self._turns[0]
+        return taken
 
     # What differs between services ------------------------------------------------------------------------------------
 
@@ -180,6 +190,9 @@ class Emulated:
                 return complaint("integer_below_min_value", where, f"Invalid '{where}': expected 24000.")
         return None
 
+    def check_item(self, item: dict[str, Any]) -> dict[str, Any] | None:
+        """Return what is wrong with an item that is put into the conversation."""
+
     def shape(self, event: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield an event of GA as this service tells it."""
         yield event
@@ -226,7 +239,6 @@ class Conversation:
         self._speed = speed
         self._numbers = itertools.count(1)
         self._settings = service.session()
-        self._turns = iter(service.turns)
         self._turn: Turn | None = None
         self._called: Turn | None = None
         """The turn whose calls have been made."""
@@ -281,7 +293,7 @@ class Conversation:
             case "input_audio_buffer.append":
                 await self._hear(np.frombuffer(b64decode(event["audio"]), "<i2") / 32768)
             case "conversation.item.create":
-                await self._create(event["item"])
+                await self._create(event)
             case "response.create":
                 await self._answer(event)
             case "response.cancel" if self._active is None:
@@ -307,14 +319,18 @@ class Conversation:
         self._settings = _merged(self._settings, event["session"])
         await self.tell("session.updated", session=self._settings)
 
-    async def _create(self, item: dict[str, Any]) -> None:
+    async def _create(self, event: dict[str, Any]) -> None:
+        item = event["item"]
+        if error := self._service.check_item(item):
+            await self.refuse(error, event.get("event_id"))
+            return
         await self._place(item)
         if item["type"] == "function_call_output":
             assert item["call_id"] in self._waiting, "an output that nobody asked for"
             self._waiting.remove(item["call_id"])
             self._follows = self._turn
-        elif item.get("role") == "user":
-            self._follows = self._turn = next(self._turns)
+        elif item.get("role") == "user" and item["content"][0]["text"] == self._service.next_turn.heard:
+            self._follows = self._turn = self._service.take_turn()
 
     async def _place(self, item: dict[str, Any]) -> None:
         await self.tell("conversation.item.added", item=item)
@@ -353,7 +369,7 @@ class Conversation:
             self._tasks.start_soon(self._understand, item_id)
 
     async def _understand(self, item_id: str) -> None:
-        self._turn = next(self._turns)
+        self._turn = self._service.take_turn()
         await self.tell("input_audio_buffer.speech_stopped", item_id=item_id, audio_end_ms=self._heard_ms // 1)
         if self._service.committed:
             await self.tell("input_audio_buffer.committed", item_id=item_id, previous_item_id=None)

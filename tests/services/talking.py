@@ -126,6 +126,7 @@ async def talk(
     typed: Sequence[str] = (),
     tools: Sequence[Callable[..., Any]] = (),
     greeting: str | None = None,
+    lasting: bool = False,
 ) -> Talked:
     """Hold a whole conversation with a stand-in, by voice or in writing.
 
@@ -138,6 +139,7 @@ async def talk(
         typed: what is written, each when the last was answered.
         tools: what the model may call.
         greeting: what the model is told to open with.
+        lasting: whether another session is opened when one has ended.
     """
     async with server.open(SPEED) as root:
         defaults: dict[str, Any] = {"url": f"ws://{root}{server.path}", "silence_ms": 200}
@@ -147,9 +149,10 @@ async def talk(
         view, box, clock = Watching(), Toolbox(tools), QuickClock()
         definitions = [msgspec.to_builtins(definition) for definition in box.definitions()]
         output, ended = tmp_path / "answers.wav", None
-        async with compose.open_link(chosen, service, waiting) as link:
+        async with compose.open_service(chosen, service, waiting) as opening, opening() as link:
             wanted = services.session_settings(chosen, service, definitions, spoken=bool(parts))
             about: dict[str, Any] = {"mint": Ids(secrets.token_hex(4)), "view": view, "tools": box}
+            about["reopen"] = opening if lasting else None
             try:
                 with fail_after(PATIENCE_S):
                     if parts:

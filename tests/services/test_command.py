@@ -64,3 +64,11 @@ async def test_a_key_that_is_refused_is_one_sentence():
     assert code == 1
     assert "check OPENAI_API_KEY" in told
     assert "Traceback" not in told
+
+
+async def test_a_model_that_does_not_exist_ends_it():
+    async with Yandex().open(1.0) as root:
+        where = ("--url", f"ws://{root}/v1/realtime", "--model", "no-such-model")
+        told, code = await command(root, "talk", "--service", "yandex", *where, "--text", typed="Hi\n")
+    assert code == 1
+    assert "Invalid model URI" in told

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.anyio
 
 KEYS = {"YANDEX_CLOUD_API_KEY": Yandex.key, "YANDEX_CLOUD_FOLDER_ID": FOLDER, "VECTOR_STORE_ID": INDEX}
 YANDEX = {"service": "yandex"}
+CREATE = "conversation.item.create"
 QUESTION = "What is the weather in Moscow today, please?"
 
 generations = pytest.mark.parametrize("generation", [Yandex, OldYandex])
@@ -150,3 +151,19 @@ async def test_an_error_is_said_in_either_shape(generation, tmp_path):
     got = await talk(server, YANDEX, KEYS | {"VECTOR_STORE_ID": "nowhere"}, tmp_path, typed=["Hi"])
     assert got.warned == ["There is no index nowhere"]
     assert got.answers == ["Hello."]
+
+
+async def test_a_session_that_ends_is_followed_by_another_that_knows_of_it(tmp_path):
+    class Forgetful(Yandex):
+        def check(self, session):
+            self.limit_s = None  # the next one lasts
+            return super().check(session)
+
+    server = Forgetful(Turn("My name is Ann.", "Hello, Ann."), Turn("Who am I?", "You are Ann."), limit_s=4.5)
+    got = await talk(server, YANDEX, KEYS, tmp_path, parts=(0.2, 0.5, 6.0, 0.5), lasting=True)
+    assert got.finals == ["My name is Ann.", "Who am I?"]
+    assert got.answers == ["Hello, Ann.", "You are Ann."]
+    assert len(server.requests) == 2
+    retold = [(event["item"]["role"], event["item"]["content"][0]["text"]) for event in server.got(CREATE)]
+    assert retold == [("user", "My name is Ann."), ("system", "You have said to the user: Hello, Ann.")]
+    assert (got.warned, got.ended) == ([], None)

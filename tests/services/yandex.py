@@ -86,6 +86,11 @@ class Yandex(Emulated):
     def transcript_is_early(self) -> bool:
         return True
 
+    def check_item(self, item: dict[str, Any]) -> dict[str, Any] | None:
+        if item.get("role") == "assistant":
+            return complaint(None, None, "MessageContentItemOutputText is not supported yet")
+        return None
+
     def run(self, name: str, settings: dict[str, Any]) -> list[dict[str, Any]]:
         [tool] = [tool for tool in settings["tools"] if tool["name"] == name]
         assert tool["type"] == "function"
