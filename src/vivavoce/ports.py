@@ -290,6 +290,15 @@ class Speaker(Protocol):
         ...
 
 
+@runtime_checkable
+class Finishing(Protocol):
+    """A speaker that holds sound back until enough has come."""
+
+    def finish(self, item_id: str) -> None:
+        """Hold nothing of the item back any more: its sound is complete."""
+        ...
+
+
 Tap: TypeAlias = "Callable[[float, Samples], None]"
 """Takes the time of the first sample, in seconds of the clock that both sides share, and mono samples that it may keep.
 """

@@ -15,9 +15,12 @@ import numpy as np
 import pytest
 from tests.system import pulse as pulse_audio
 
-from vivavoce.agent import devices
+from vivavoce.agent import devices, playout
 from vivavoce.agent.devices import SoundMicrophone, SoundSpeaker
+from vivavoce.agent.mouth import Mouth
 from vivavoce.ports import DeviceError
+from vivavoce.realtime.client import Play, Played
+from vivavoce.speech.pcm import to_pcm16
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -248,6 +251,22 @@ async def test_an_answer_is_held_back_until_it_is_complete_or_has_waited(pulse: 
             await until_idle(speaker)
             assert speaker.heard() == (item, 30)
             assert speaker.held_back_ms == (0 if complete else pytest.approx(40, abs=0.1))
+
+
+async def test_the_agent_tells_that_an_answer_is_complete(pulse: Pulse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(playout, "DELAY_S", 20.0)
+    async with SoundSpeaker("cable", sample_rate=RATE) as speaker, anyio.create_task_group() as tasks:
+        mouth = Mouth(speaker)
+        tasks.start_soon(mouth.run)
+        mouth.play(Play("short", to_pcm16(tone(0.03))))
+        mouth.finish("short")
+        with anyio.fail_after(5):
+            while not mouth.idle:  # noqa: ASYNC110 - a device announces nothing
+                await anyio.sleep(0.01)
+        heard = mouth.heard(None)
+        tasks.cancel_scope.cancel()
+    mouth.close()
+    assert heard == Played("short", 30, all_played=True)
 
 
 @pytest.mark.parametrize("rate", [RATE, 400_000])

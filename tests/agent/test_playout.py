@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -254,3 +255,23 @@ def test_no_item_runs_dry_whose_jitter_is_below_what_was_seen(items: list[Arriva
         assert not (safe and gaps)
         assert latency <= LIMIT_S * 1000
     assert np.abs(np.diff(np.concatenate(listener.sound))).max() <= FADE_STEP
+
+
+def test_the_audio_thread_allocates_next_to_nothing() -> None:
+    playout = Playout(RATE)
+    for number in range(20):
+        playout.put("a", tone(number * 400, 400))
+    take(playout, BLOCK)
+    out = np.zeros(BLOCK, np.float32)
+    tracemalloc.start()
+    try:
+        playout.fill(out)
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(50):
+            playout.fill(out)
+        after, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 512
+    assert peak - before < 2048

@@ -52,6 +52,7 @@ from vivavoce.realtime.events import (
     AnyServerEvent,
     ClientEvent,
     InputAudioBufferAppend,
+    OutputAudioDone,
     SessionCreated,
     SessionUpdated,
     SpeechStarted,
@@ -232,6 +233,8 @@ class Agent:
                 self._post(output)
             else:
                 self._do(output)
+        if isinstance(happened, OutputAudioDone):
+            self._mouth.finish(happened.item_id)
         self._line.follow(ready=self._client.ready)
         if (due := self._due()) != self._alarm.deadline:
             self._alarm.deadline = due

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from anyio import CancelScope, create_memory_object_stream
 
+from vivavoce.ports import Finishing
 from vivavoce.realtime.client import Played
 from vivavoce.speech.pcm import from_pcm16
 
@@ -43,8 +44,10 @@ class Mouth:
         """
         async for item_id, audio in self._to_play:
             with CancelScope() as self._playing:
-                if self._speaker is not None:
+                if audio and self._speaker is not None:
                     await self._speaker.play(item_id, from_pcm16(audio))
+                elif isinstance(self._speaker, Finishing):
+                    self._speaker.finish(item_id)
             self._queued -= 1
 
     def play(self, piece: Play) -> None:
@@ -56,6 +59,11 @@ class Mouth:
         if len(self._last[1]) < KEPT_BYTES:
             self._last[1].extend(piece.audio)
         self._queue(piece.item_id, piece.audio)
+
+    def finish(self, item_id: str) -> None:
+        """Note that all sound of an answer has come, so that a short one is not held back for more."""
+        if item_id == self._last[0]:
+            self._queue(item_id, b"")
 
     def replay(self) -> bool:
         """Play the last answer again from its beginning, or tell that there is none."""
