@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.services.compatible import Chatty, Deaf, LocalAI, Speaches, SpeechToSpeech, Wordless
-from tests.services.emulated import TONE_HZ, Turn
+from tests.services.emulated import TONE_HZ, Emulated, Turn
 from tests.services.talking import talk
 
 pytestmark = pytest.mark.anyio
@@ -59,3 +59,28 @@ async def test_a_key_of_ones_own(tmp_path):
     got = await talk(server, ANY, {"VIVAVOCE_KEY": "mine", "OPENAI_API_KEY": "sk-theirs"}, tmp_path, typed=["Hi"])
     assert got.answers == ["Hello."]
     assert server.requests[0].headers["Authorization"] == "Bearer mine"
+
+
+async def test_our_extensions_are_left_out_where_they_are_refused(tmp_path):
+    server = Emulated(Turn("Hi", "Hello."))
+    got = await talk(server, {"model": "m"}, {"VIVAVOCE_KEY": Emulated.key}, tmp_path, typed=["Hi"])
+    assert [error["param"] for error in server.refused] == ["session.vivavoce"]
+    assert (got.answers, got.warned) == (["Hello."], [])
+
+
+async def test_a_beta_that_does_not_show_it_is_found_out(tmp_path):
+    class Silent(Speaches):
+        def check(self, session):
+            if unknown := next((name for name in ("type", "audio", "output_modalities") if name in session), None):
+                name = f"session.{unknown}"
+                return {"type": "e", "code": "unknown_parameter", "param": name, "message": f"Unknown: '{name}'."}
+            return None
+
+        def shape(self, event):
+            for told in super().shape(event):
+                yield {"type": "session.created"} if told["type"] == "session.created" else told
+
+    server = Silent(Turn("Hi", "Hello."))
+    got = await talk(server, ANY | {"voice": "alloy"}, {}, tmp_path, parts=(0.2, 0.5))
+    assert server.got("session.update")[-1]["session"]["voice"] == "alloy"
+    assert (len(server.refused), got.answers, got.warned) == (1, ["Hello."], [])
