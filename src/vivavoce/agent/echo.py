@@ -195,7 +195,7 @@ class Canceller:
 class EchoFreeMicrophone:
     """A microphone that does not hear the loudspeaker beside it."""
 
-    def __init__(self, microphone: TappedMicrophone, speaker: TappedSpeaker, *, noise: int | None = None) -> None:
+    def __init__(self, microphone: TappedMicrophone, speaker: TappedSpeaker, *, noise: int | None = 0) -> None:
         """Put both on one time line.
 
         Args:

@@ -39,11 +39,12 @@ class EchoFilter:
             blocks: how many frames an echo may last, with its delay.
         """
         self._block = block
-        self._before = np.zeros(block)
-        self._spectra = np.zeros((blocks, block + 1), complex)
-        self._response = np.zeros((blocks, block + 1), complex)
-        self._doubt = DOUBT * np.repeat(10 ** (-DECAY_DB / 10 * np.arange(blocks))[:, None], block + 1, axis=1)
-        self._noise = np.full(block + 1, 1e-2)
+        self._before = np.zeros(block, np.float32)
+        self._spectra = np.zeros((blocks, block + 1), np.complex64)
+        self._response = np.zeros((blocks, block + 1), np.complex64)
+        fading = (10 ** (-DECAY_DB / 10 * np.arange(blocks))).astype(np.float32)
+        self._doubt = DOUBT * np.repeat(fading[:, None], block + 1, axis=1)
+        self._noise = np.full(block + 1, 1e-2, np.float32)
         self._silent = blocks
 
     def feed(self, captured: Samples, played: Samples) -> Samples:
@@ -53,12 +54,12 @@ class EchoFilter:
             return captured
         self._spectra = np.roll(self._spectra, 1, axis=0)
         self._spectra[0] = np.fft.rfft(np.concatenate([self._before, played]))
-        self._before = played.astype(np.float64)
-        rest = captured - np.fft.irfft(np.sum(self._spectra * self._response, axis=0))[self._block :]
+        self._before = played
+        rest: Samples = captured - np.fft.irfft(np.sum(self._spectra * self._response, axis=0))[self._block :]
         self._learn(np.fft.rfft(np.pad(rest, (self._block, 0))))
-        return np.asarray(rest, np.float32)
+        return rest
 
-    def _learn(self, rest: np.typing.NDArray[np.complex128]) -> None:
+    def _learn(self, rest: np.typing.NDArray[np.complex64]) -> None:
         """Correct the response by what it left of the sound."""
         self._noise += (1 - NOISE_MEMORY) * (np.abs(rest) ** 2 - self._noise)
         expected = np.sum(self._doubt * np.abs(self._spectra) ** 2, axis=0) + 2 * self._noise + FLOOR
