@@ -60,6 +60,10 @@ async def test_who_talks_over_an_answer_is_heard(answers: list[Samples]) -> None
 # The microphone ------------------------------------------------------------------------------------------------------
 
 
+async def everything(microphone: EchoFreeMicrophone) -> Samples:
+    return np.concatenate([frame async for frame in microphone.frames()])
+
+
 async def test_while_the_speaker_is_silent_nothing_is_changed() -> None:
     voice = noise(2)
     ends = Ends(np.zeros(3 * RATE, np.float32), voice, OFFICE)

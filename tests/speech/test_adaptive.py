@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 BLOCK, BLOCKS, FRAMES = 160, 10, 200
 RANDOM = np.random.default_rng(0)
-RESPONSE = (RANDOM.standard_normal(8 * BLOCK) * np.exp(-np.arange(8 * BLOCK) / BLOCK)).astype(np.float32)
+RESPONSE = (0.1 * RANDOM.standard_normal(8 * BLOCK) * np.exp(-np.arange(8 * BLOCK) / BLOCK)).astype(np.float32)
 PLAYED = (0.1 * RANDOM.standard_normal(FRAMES * BLOCK)).astype(np.float32)
-ECHO = np.convolve(PLAYED, RESPONSE)[: len(PLAYED)].astype(np.float32) / 10
+ECHO: Samples = np.convolve(PLAYED, RESPONSE)[: len(PLAYED)].astype(np.float32)
 LATE = slice(-50 * BLOCK, None)
 
 
@@ -32,14 +32,14 @@ def test_an_echo_is_learnt_and_taken_off() -> None:
 
 
 def test_a_voice_over_the_echo_stays_as_it_is() -> None:
-    voice = np.zeros_like(ECHO)
+    voice: Samples = np.zeros_like(ECHO)
     voice[LATE] = 0.03 * RANDOM.standard_normal(50 * BLOCK)
     rest = left(ECHO + voice, PLAYED)
     assert level_db((rest - voice)[LATE]) < level_db(voice[LATE]) - 10
 
 
 def test_a_change_of_the_room_is_followed() -> None:
-    changed = ECHO.copy()
+    changed: Samples = ECHO.copy()
     changed[len(ECHO) // 3 :] *= 0.3
     rest = left(changed, PLAYED)
     assert level_db(rest[LATE]) < level_db(changed[LATE]) - 6

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from vivavoce.agent.framing import FRAME_S
-from vivavoce.ports import Microphone, Speaker, Tapped
+from vivavoce.ports import Microphone, Tapped
 from vivavoce.realtime.client import Show
 from vivavoce.speech.adaptive import EchoFilter
 from vivavoce.speech.pcm import Resampler, level_db
@@ -66,10 +66,6 @@ ECHOED = 0.8
 
 class TappedMicrophone(Microphone, Tapped, Protocol):
     """A microphone that tells when it captured what."""
-
-
-class TappedSpeaker(Speaker, Tapped, Protocol):
-    """A loudspeaker that tells when what leaves it."""
 
 
 class TimeLine:
@@ -195,7 +191,7 @@ class Canceller:
 class EchoFreeMicrophone:
     """A microphone that does not hear the loudspeaker beside it."""
 
-    def __init__(self, microphone: TappedMicrophone, speaker: TappedSpeaker, *, noise: int | None = 0) -> None:
+    def __init__(self, microphone: TappedMicrophone, speaker: Tapped, *, noise: int | None = 0) -> None:
         """Put both on one time line.
 
         Args:

@@ -6,11 +6,13 @@ controller", ICASSP 2014.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from vivavoce.speech.pcm import Samples
 
 PERSISTENCE = 0.998
@@ -55,11 +57,12 @@ class EchoFilter:
         self._spectra = np.roll(self._spectra, 1, axis=0)
         self._spectra[0] = np.fft.rfft(np.concatenate([self._before, played]))
         self._before = played
-        rest: Samples = captured - np.fft.irfft(np.sum(self._spectra * self._response, axis=0))[self._block :]
+        echo = np.fft.irfft(np.sum(self._spectra * self._response, axis=0))[self._block :]
+        rest = np.asarray(captured - echo, np.float32)
         self._learn(np.fft.rfft(np.pad(rest, (self._block, 0))))
         return rest
 
-    def _learn(self, rest: np.typing.NDArray[np.complex64]) -> None:
+    def _learn(self, rest: NDArray[Any]) -> None:
         """Correct the response by what it left of the sound."""
         self._noise += (1 - NOISE_MEMORY) * (np.abs(rest) ** 2 - self._noise)
         expected = np.sum(self._doubt * np.abs(self._spectra) ** 2, axis=0) + 2 * self._noise + FLOOR
