@@ -137,7 +137,7 @@ def toolbox(settings: Settings, service: Service, wanted: Sequence[str | Tool | 
     return tools
 
 
-def _manner(settings: Settings) -> Manner:
+def manner_of(settings: Settings) -> Manner:
     """Return how to behave around calls; Yandex cannot speak out of turn, and tells what it hears piece by piece."""
     pieces = settings.service == "yandex"
     return Manner(
@@ -277,7 +277,7 @@ def assemble(
             greeting=opening,
             in_step=sound.in_step,
             voices=service.voices,
-            manner=_manner(settings),
+            manner=manner_of(settings),
             watchers=[*watchers, *recording, SelfHearing(view.note)],
             reopen=reopen,
         )

@@ -140,7 +140,7 @@ class Source:
 
         quiet = stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
         program, *arguments = shlex.split(str(self.server.command))
-        parameters = StdioServerParameters(command=program, args=arguments, env=os.environ | self.server.env)
+        parameters = StdioServerParameters(command=program, args=arguments, env=self.server.env)
         return Client(stdio_client(parameters, errlog=quiet))
 
     def _failure(self, wrong: Exception) -> str:
