@@ -7,6 +7,7 @@ from typing import Any
 import anyio
 import numpy as np
 import pytest
+import soundfile
 
 import vivavoce
 from vivavoce.agent.conversation import KEPT, Told
@@ -58,16 +59,17 @@ def in_stock(item: str) -> int:
 class Line(PulledSpeaker):
     """A caller who says one thing, waits, and hangs up."""
 
-    def __init__(self, sample_rate=8_000, patience_s=10.0):
+    def __init__(self, sample_rate=8_000, patience_s=10.0, frame_s=0.002):
         super().__init__(sample_rate)
         self.taken = []
+        self._frame_s = frame_s
         self._patience_s = patience_s
 
     async def frames(self):
         frame = self.sample_rate // 50
         sound = np.concatenate([tone(220, 0.6, self.sample_rate), np.zeros(round(self.sample_rate * self._patience_s))])
         for start in range(0, len(sound), frame):
-            await anyio.sleep(0.002)
+            await anyio.sleep(self._frame_s)
             self.taken.append(self.take(frame))
             yield sound[start : start + frame].astype(np.float32)
 
@@ -261,3 +263,16 @@ async def test_every_public_name_is_there():
         assert getattr(vivavoce, name) is not None
     with pytest.raises(AttributeError, match="nothing"):
         _ = vivavoce.nothing
+
+
+async def test_it_is_recorded_where_the_settings_ask_for_it(tmp_path):
+    line = Line(frame_s=0.02)
+    options = {"microphone": line, "speaker": line, "greeting": "", "record": str(tmp_path / "kept")}
+    async with open_conversation("narrator", **options) as conversation:
+        await until_said(conversation)
+    (folder,) = (tmp_path / "kept").iterdir()
+    assert STORY.split(".", maxsplit=1)[0] in next(folder.glob("*.md")).read_text(encoding="utf-8")
+    sound, rate = soundfile.read(next(folder.glob("*.wav")))
+    assert sound.shape[1] == 2
+    assert len(sound) / rate > 1
+    assert np.abs(sound).max(axis=0).min() > 0.05

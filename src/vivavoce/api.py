@@ -15,7 +15,6 @@ from vivavoce.config import load
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
-    from contextlib import AbstractAsyncContextManager
 
     from vivavoce.agent.conversation import Conversation
     from vivavoce.agent.services import Service
@@ -103,17 +102,22 @@ async def converse(
         yield conversation
 
 
-def _sound(
+@asynccontextmanager
+async def _sound(
     settings: Settings, service: Service, microphone: Microphone | None, speaker: Speaker | None, *, text: bool
-) -> AbstractAsyncContextManager[run.Sound]:
+) -> AsyncIterator[run.Sound]:
     """Return the devices of the program, where it has any, else those of the machine."""
-    from vivavoce.agent.rates import microphone_at, speaker_at
+    from vivavoce.agent.rates import ResampledSpeaker, microphone_at, speaker_at
 
-    if microphone is None and speaker is None:
-        return run.open_sound(settings, run.TalkOptions(text=text), service)
-    heard = None if microphone is None else microphone_at(services.IN_RATE, microphone)
-    spoken = None if speaker is None else speaker_at(service.out_rate, speaker)
-    return nullcontext(run.Sound(heard, spoken))
+    async with AsyncExitStack() as stack:
+        if microphone is None and speaker is None:
+            yield await stack.enter_async_context(run.open_sound(settings, run.TalkOptions(text=text), service))
+            return
+        heard = None if microphone is None else microphone_at(services.IN_RATE, microphone)
+        spoken = None if speaker is None else speaker_at(service.out_rate, speaker)
+        if isinstance(spoken, ResampledSpeaker):
+            await stack.enter_async_context(beside(spoken.run))
+        yield run.Sound(heard, spoken)
 
 
 def serve(**settings: Any) -> None:

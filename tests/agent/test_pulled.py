@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import anyio
 import numpy as np
 import pytest
 
 from vivavoce.agent.pulled import PulledSpeaker
 from vivavoce.agent.rates import ResampledSpeaker, microphone_at, speaker_at
+from vivavoce.aio import beside
+from vivavoce.ports import Tapped
 from vivavoce.testing import tone
 
 pytestmark = pytest.mark.anyio
@@ -43,6 +46,43 @@ async def test_a_hushed_speaker_forgets_what_was_not_taken():
     assert speaker.take(80).all()
 
 
+async def test_what_is_taken_is_told_with_its_time():
+    device = PulledSpeaker(8_000)
+    speaker = speaker_at(24_000, device)
+    told = []
+    assert isinstance(speaker, Tapped)
+    assert speaker.tap_rate == 8_000
+    speaker.taps.append(lambda when, samples: told.append((when, len(samples), bool(samples.any()))))
+    device.take(160)
+    await speaker.play("one", ones(2_400))
+    device.take(400)
+    assert told == [(0.0, 160, False), (0.02, 400, True)]
+
+
+async def test_a_speaker_that_tells_nothing_is_no_tapped_one_at_another_rate():
+    class Plain:
+        sample_rate = 8_000
+
+        async def play(self, item_id, samples):
+            self.played = samples
+
+        def hush(self):
+            pass
+
+        def heard(self):
+            return None
+
+        def idle(self):
+            return True
+
+    plain = Plain()
+    speaker = speaker_at(24_000, plain)
+    assert not isinstance(speaker, Tapped)
+    await speaker.play("one", ones(2_400))
+    assert 0 < len(plain.played) <= 800
+    assert (speaker.heard(), speaker.idle()) == (None, False)
+
+
 async def test_a_speaker_at_another_rate():
     device = PulledSpeaker(8_000)
     speaker = speaker_at(24_000, device)
@@ -52,10 +92,30 @@ async def test_a_speaker_at_another_rate():
         await speaker.play("one", sound[start : start + 2_400])
     half = device.take(4_000)
     assert speaker.heard() == ("one", 500)
-    rest = device.take(4_000)
-    heard = np.concatenate([half, rest])[: len(tone(440, 0.95, 8_000))]
-    assert np.abs(heard - tone(440, 0.95, 8_000)).max() < 0.02
+    rest = device.take(3_600)
+    assert isinstance(speaker, ResampledSpeaker)
+    assert not speaker.idle()
+    async with beside(speaker.run):
+        await anyio.sleep(0.05)
+    heard = np.concatenate([half, rest, device.take(400)])
+    assert np.abs(heard - tone(440, 1.0, 8_000))[:-50].max() < 0.02
     assert (speaker.heard(), speaker.idle()) == (("one", 1000), True)
+    assert not device.take(400).any()
+
+
+async def test_the_end_of_an_answer_stays_where_more_is_to_be_played():
+    device = PulledSpeaker(8_000)
+    speaker = ResampledSpeaker(24_000, device)
+    await speaker.play("one", ones(24_000))
+    device.take(4_000)
+    async with beside(speaker.run):
+        await anyio.sleep(0.05)
+        assert not speaker.idle()
+        await speaker.play("two", ones(2_400))
+        await anyio.sleep(0.05)
+    device.take(4_000)
+    assert speaker.heard() == ("one", 1000)
+    assert device.take(500).all()
 
 
 async def test_a_new_answer_begins_without_the_rest_of_the_last():
@@ -64,8 +124,11 @@ async def test_a_new_answer_begins_without_the_rest_of_the_last():
     await speaker.play("one", ones(2_400))
     speaker.hush()
     await speaker.play("two", np.zeros(2_400, np.float32))
-    assert not device.take(800).any()
-    assert speaker.heard() == ("two", 100)
+    async with beside(speaker.run):
+        assert not device.take(500).any()
+        await anyio.sleep(0.05)
+    assert not device.take(300).any()
+    assert (speaker.heard(), speaker.idle()) == (("two", 100), True)
 
 
 async def test_a_microphone_at_another_rate():

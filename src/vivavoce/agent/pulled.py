@@ -11,11 +11,11 @@ from anyio import lowlevel
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vivavoce.ports import Samples
+    from vivavoce.ports import Samples, Tap
 
 
 class PulledSpeaker:
-    """Keeps what is to be played until it is taken (port `Speaker`): what was taken has been heard."""
+    """Keeps what is to be played until it is taken (ports `Speaker`, `Tapped`): what was taken has been heard."""
 
     def __init__(self, sample_rate: int) -> None:
         """Get ready.
@@ -23,14 +23,21 @@ class PulledSpeaker:
         Args:
             sample_rate: of the sound that is taken, Hz; that of the session may be another.
         """
-        self.sample_rate = sample_rate
+        self.sample_rate = self.tap_rate = sample_rate
+        self.taps: list[Tap] = []
+        self._passed = 0
+        """Samples taken so far, silence included: the clock of the device."""
         self._queue: deque[tuple[str, Samples]] = deque()
         self._item_id, self._taken = "", 0
 
     def take(self, samples: int) -> Samples:
         """Return so many samples of what is to be heard now, with silence where there is nothing."""
         sound = np.concatenate([np.zeros(0, np.float32), *(piece for _, piece in self.pieces(samples))])
-        return np.pad(sound, (0, samples - len(sound)))
+        sound = np.pad(sound, (0, samples - len(sound)))
+        for tap in self.taps:
+            tap(self._passed / self.sample_rate, sound)
+        self._passed += samples
+        return sound
 
     def pieces(self, samples: int) -> Iterator[tuple[str, Samples]]:
         """Yield at most so many samples of what is to be heard now, with the items that they belong to."""

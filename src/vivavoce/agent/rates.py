@@ -5,15 +5,21 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+import anyio
 import numpy as np
 
 from vivavoce.agent.framing import Framer
+from vivavoce.ports import Tapped
 from vivavoce.speech.pcm import Resampler
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from vivavoce.ports import Microphone, Samples, Speaker
+    from vivavoce.ports import Microphone, Samples, Speaker, Tap
+
+POLL_S = 0.01
+FLUSH_MS = 40.0
+"""So much before an answer would run dry, its end is taken out of the resampler."""
 
 
 def microphone_at(sample_rate: int, microphone: Microphone) -> Microphone:
@@ -23,7 +29,11 @@ def microphone_at(sample_rate: int, microphone: Microphone) -> Microphone:
 
 def speaker_at(sample_rate: int, speaker: Speaker) -> Speaker:
     """Return a speaker that takes sound at this rate, Hz."""
-    return speaker if speaker.sample_rate == sample_rate else ResampledSpeaker(sample_rate, speaker)
+    if speaker.sample_rate == sample_rate:
+        return speaker
+    if isinstance(speaker, Tapped):
+        return TappedResampledSpeaker(sample_rate, speaker, speaker)
+    return ResampledSpeaker(sample_rate, speaker)
 
 
 class ResampledMicrophone:
@@ -45,37 +55,82 @@ class ResampledMicrophone:
 
 
 class ResampledSpeaker:
-    """A speaker at another rate than the device's own (port `Speaker`)."""
+    """A speaker at another rate than the device's own (port `Speaker`); `run` works beside it."""
 
     def __init__(self, sample_rate: int, speaker: Speaker) -> None:
         self.sample_rate = sample_rate
         self._speaker = speaker
         self._resampler = Resampler(sample_rate, speaker.sample_rate)
         self._item_id = ""
-        self._queued = 0
-        """Samples of the item."""
+        self._taken = 0
+        """Samples of the item that came."""
+        self._given = 0
+        """Samples of the item that the device was given."""
+        self._held = False
+        """Whether the resampler holds back the end of the item, some 35 ms."""
+
+    async def run(self) -> None:
+        """Bring the end of each answer on its way in time, until cancelled."""
+        while True:
+            await anyio.sleep(POLL_S)
+            if self._held and self._left_ms() < FLUSH_MS:
+                await self._flush()
 
     async def play(self, item_id: str, samples: Samples) -> None:
-        """Queue sound; the few milliseconds that the resampler holds back at the end of an item are not missed."""
+        """Queue sound that belongs to an item; waits only while the queue of the device is full."""
         if item_id != self._item_id:
-            self._resampler.clear()
-            self._item_id, self._queued = item_id, 0
-        self._queued += len(samples)
-        await self._speaker.play(item_id, self._resampler.feed(samples))
+            if self._held:
+                await self._flush()
+            self._item_id, self._taken, self._given = item_id, 0, 0
+        self._taken += len(samples)
+        self._held = True
+        await self._give(self._resampler.feed(samples))
 
     def hush(self) -> None:
         """Fall silent now and forget what is queued."""
         self._resampler.clear()
-        self._queued = 0
+        self._held = False
         self._speaker.hush()
 
     def heard(self) -> tuple[str, int] | None:
-        """Return what the device says, and all of an item when all that the device was given has been heard."""
+        """Return what the device says, and all of an item when all that came of it has been heard."""
         heard = self._speaker.heard()
-        if heard is None or heard[0] != self._item_id or not self._speaker.idle():
+        if heard is None or heard[0] != self._item_id or not self.idle():
             return heard
-        return self._item_id, max(heard[1], self._queued * 1000 // self.sample_rate)
+        whole = self._given * self.sample_rate >= (self._taken - 1) * self._speaker.sample_rate
+        return (heard[0], max(heard[1], self._taken * 1000 // self.sample_rate)) if whole else heard
 
     def idle(self) -> bool:
         """Tell whether everything queued has been heard."""
-        return self._speaker.idle()
+        return not self._held and self._speaker.idle()
+
+    def _left_ms(self) -> float:
+        """Return how much the device still has to play of the item."""
+        heard = self._speaker.heard()
+        played = heard[1] if heard is not None and heard[0] == self._item_id else 0
+        return self._given * 1000 / self._speaker.sample_rate - played
+
+    async def _flush(self) -> None:
+        self._held = False
+        rest = self._resampler.feed(np.zeros(0, np.float32), last=True)
+        self._resampler.clear()
+        await self._give(rest)
+
+    async def _give(self, samples: Samples) -> None:
+        self._given += len(samples)
+        if len(samples):
+            await self._speaker.play(self._item_id, samples)
+
+
+class TappedResampledSpeaker(ResampledSpeaker):
+    """A speaker at another rate whose device tells what leaves it (ports `Speaker`, `Tapped`)."""
+
+    def __init__(self, sample_rate: int, speaker: Speaker, tapped: Tapped) -> None:
+        super().__init__(sample_rate, speaker)
+        self.taps: list[Tap] = tapped.taps
+        self._tapped = tapped
+
+    @property
+    def tap_rate(self) -> int:
+        """Return the rate of what is told, Hz: the device's own."""
+        return self._tapped.tap_rate
