@@ -3,7 +3,7 @@
 A server of our own in a process of its own, with the embedded engines or with scripted ones that cost nothing (the real
 detector still listens); a client that streams speech in real time over the WebSocket, in frames of 20 ms, as
 `vivavoce talk` does, its tools declared. The clock starts when the last frame of the speech is sent (its last sample is
-spoken then; speech is what is within 30 dB of its loudest frame) and stops at the first byte of the answer's sound.
+spoken then; the detector, asked beforehand, says what is speech) and stops at the first byte of the answer's sound.
 Recordings of people (../shared/audio where it exists, else tests/data) are remarks rather than questions; the questions
 are synthesised. The stages are the server's own account, `vivavoce.response.timings`. Some answers are interrupted:
 from the first frame of speech to the event that makes a client fall silent. Writes docs/images/turns.svg.
@@ -40,13 +40,14 @@ from vivavoce.agent import services
 from vivavoce.agent.connection import connect
 from vivavoce.agent.tools import Toolbox
 from vivavoce.backends.hibari import Hibari
+from vivavoce.backends.silero import Silero
 from vivavoce.config import Settings
 from vivavoce.realtime import events as wire
 from vivavoce.run import LEAD_S, toolbox
 from vivavoce.server.app import serve
 from vivavoce.server.engine import Engines
 from vivavoce.server.hub import Hub
-from vivavoce.speech.pcm import level_db, resample, to_pcm16
+from vivavoce.speech.pcm import resample, to_pcm16
 from vivavoce.testing import ScriptedLanguageModel, ScriptedSpeechToText, ScriptedTextToSpeech
 
 if TYPE_CHECKING:
@@ -60,8 +61,8 @@ AUDIO = SHARED if SHARED.exists() else ROOT / "tests" / "data"
 PACKAGES = ("vivavoce", "xllamacpp", "onnxruntime", "hibari-tts", "numpy", "websockets", "uvicorn")
 RATE = 24_000
 FRAME = RATE // 50
-LOUD_DB = 30.0
-"""Below the loudest frame of an utterance; what is louder than that is speech."""
+SPEECH = 0.5
+"""Probability from which a frame of an utterance is speech; rooms and machines are loud in some of the recordings."""
 LENGTHS = (1.5, 8.0)
 """Seconds of the recordings that are used."""
 RECORDINGS = 60
@@ -70,6 +71,7 @@ PLOT = ROOT / "docs" / "images" / "turns.svg"
 INTERRUPTED = 5
 """Every so many answers are spoken over."""
 ANSWER = "This is an answer of several words, and it goes on for a while so that it can be interrupted."
+VAD = Silero()
 DETECTIONS: dict[str, dict[str, Any] | None] = {
     "silence": None,
     "auto": {"type": "semantic_vad"},
@@ -134,9 +136,13 @@ class Utterance:
     @property
     def spoken(self) -> tuple[int, int]:
         """The first and the last frame of the speech."""
-        levels = np.array([level_db(frame) for frame in frames(self.sound)])
-        loud = np.flatnonzero(levels > levels.max() - LOUD_DB)
-        return int(loud[0]), int(loud[-1])
+        sound, state, scores = resample(self.sound, RATE, VAD.sample_rate), VAD.state(), []
+        for start in range(0, len(sound) - VAD.frame, VAD.frame):
+            score, (state,) = VAD.score(sound[np.newaxis, start : start + VAD.frame], [state])
+            scores.append(float(score[0]))
+        heard = np.flatnonzero(np.array(scores) >= SPEECH)
+        seconds = VAD.frame / VAD.sample_rate
+        return int(heard[0] * seconds * RATE / FRAME), int((heard[-1] + 1) * seconds * RATE / FRAME)
 
 
 @dataclass
