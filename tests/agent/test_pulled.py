@@ -96,24 +96,23 @@ async def test_a_speaker_at_another_rate():
     assert isinstance(speaker, ResampledSpeaker)
     assert not speaker.idle()
     async with beside(speaker.run):
-        await anyio.sleep(0.05)
+        speaker.finish("another")
+        await anyio.wait_all_tasks_blocked()
+        assert not speaker.idle()
+        speaker.finish("one")
+        await anyio.wait_all_tasks_blocked()
     heard = np.concatenate([half, rest, device.take(400)])
     assert np.abs(heard - tone(440, 1.0, 8_000))[:-50].max() < 0.02
     assert (speaker.heard(), speaker.idle()) == (("one", 1000), True)
     assert not device.take(400).any()
 
 
-async def test_the_end_of_an_answer_stays_where_more_is_to_be_played():
+async def test_the_next_answer_brings_the_end_of_the_last():
     device = PulledSpeaker(8_000)
     speaker = ResampledSpeaker(24_000, device)
     await speaker.play("one", ones(24_000))
-    device.take(4_000)
-    async with beside(speaker.run):
-        await anyio.sleep(0.05)
-        assert not speaker.idle()
-        await speaker.play("two", ones(2_400))
-        await anyio.sleep(0.05)
-    device.take(4_000)
+    await speaker.play("two", ones(2_400))
+    device.take(8_000)
     assert speaker.heard() == ("one", 1000)
     assert device.take(500).all()
 
@@ -126,7 +125,8 @@ async def test_a_new_answer_begins_without_the_rest_of_the_last():
     await speaker.play("two", np.zeros(2_400, np.float32))
     async with beside(speaker.run):
         assert not device.take(500).any()
-        await anyio.sleep(0.05)
+        speaker.finish("two")
+        await anyio.wait_all_tasks_blocked()
     assert not device.take(300).any()
     assert (speaker.heard(), speaker.idle()) == (("two", 100), True)
 

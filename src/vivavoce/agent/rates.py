@@ -9,17 +9,13 @@ import anyio
 import numpy as np
 
 from vivavoce.agent.framing import Framer
-from vivavoce.ports import Tapped
+from vivavoce.ports import Finishing, Tapped
 from vivavoce.speech.pcm import Resampler
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from vivavoce.ports import Microphone, Samples, Speaker, Tap
-
-POLL_S = 0.01
-FLUSH_MS = 40.0
-"""So much before an answer would run dry, its end is taken out of the resampler."""
 
 
 def microphone_at(sample_rate: int, microphone: Microphone) -> Microphone:
@@ -55,7 +51,7 @@ class ResampledMicrophone:
 
 
 class ResampledSpeaker:
-    """A speaker at another rate than the device's own (port `Speaker`); `run` works beside it."""
+    """A speaker at another rate than the device's own (ports `Speaker`, `Finishing`); `run` works beside it."""
 
     def __init__(self, sample_rate: int, speaker: Speaker) -> None:
         self.sample_rate = sample_rate
@@ -64,24 +60,29 @@ class ResampledSpeaker:
         self._item_id = ""
         self._taken = 0
         """Samples of the item that came."""
-        self._given = 0
-        """Samples of the item that the device was given."""
         self._held = False
         """Whether the resampler holds back the end of the item, some 35 ms."""
+        self._complete = anyio.Event()
 
     async def run(self) -> None:
-        """Bring the end of each answer on its way in time, until cancelled."""
+        """Bring the end of each complete answer on its way, until cancelled."""
         while True:
-            await anyio.sleep(POLL_S)
-            if self._held and self._left_ms() < FLUSH_MS:
+            await self._complete.wait()
+            self._complete = anyio.Event()
+            if self._held:
                 await self._flush()
+
+    def finish(self, item_id: str) -> None:
+        """Hold nothing of the item back any more."""
+        if item_id == self._item_id:
+            self._complete.set()
 
     async def play(self, item_id: str, samples: Samples) -> None:
         """Queue sound that belongs to an item; waits only while the queue of the device is full."""
         if item_id != self._item_id:
             if self._held:
                 await self._flush()
-            self._item_id, self._taken, self._given = item_id, 0, 0
+            self._item_id, self._taken = item_id, 0
         self._taken += len(samples)
         self._held = True
         await self._give(self._resampler.feed(samples))
@@ -89,35 +90,29 @@ class ResampledSpeaker:
     def hush(self) -> None:
         """Fall silent now and forget what is queued."""
         self._resampler.clear()
-        self._held = False
+        self._held, self._taken = False, 0
         self._speaker.hush()
 
     def heard(self) -> tuple[str, int] | None:
-        """Return what the device says, and all of an item when all that came of it has been heard."""
+        """Return what the device says, and all of an item when all of it has been heard."""
         heard = self._speaker.heard()
-        if heard is None or heard[0] != self._item_id or not self.idle():
+        if heard is None or heard[0] != self._item_id or self._held or not self._taken or not self._speaker.idle():
             return heard
-        whole = self._given * self.sample_rate >= (self._taken - 1) * self._speaker.sample_rate
-        return (heard[0], max(heard[1], self._taken * 1000 // self.sample_rate)) if whole else heard
+        return heard[0], max(heard[1], self._taken * 1000 // self.sample_rate)
 
     def idle(self) -> bool:
         """Tell whether everything queued has been heard."""
         return not self._held and self._speaker.idle()
-
-    def _left_ms(self) -> float:
-        """Return how much the device still has to play of the item."""
-        heard = self._speaker.heard()
-        played = heard[1] if heard is not None and heard[0] == self._item_id else 0
-        return self._given * 1000 / self._speaker.sample_rate - played
 
     async def _flush(self) -> None:
         self._held = False
         rest = self._resampler.feed(np.zeros(0, np.float32), last=True)
         self._resampler.clear()
         await self._give(rest)
+        if isinstance(self._speaker, Finishing):
+            self._speaker.finish(self._item_id)
 
     async def _give(self, samples: Samples) -> None:
-        self._given += len(samples)
         if len(samples):
             await self._speaker.play(self._item_id, samples)
 
