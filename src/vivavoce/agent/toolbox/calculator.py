@@ -152,7 +152,7 @@ def _shown(result: Any) -> str:
         "What's the square root of 144?",
         "Add 3.20 and 4.50.",
         "How much is three hundred minus forty seven?",
-        "Two to the power of ten.",
+        "What's six plus nine?",
         "Сколько будет 15 процентов от 240?",
     ),
 )

@@ -90,7 +90,7 @@ def _offset(now: datetime) -> str:
         "What time is it in Tokyo?",
         "How late is it in New York now?",
         "Tell me the time.",
-        "What year is it?",
+        "Is it past midnight yet?",
         "Который час в Москве?",
     ),
 )
