@@ -101,9 +101,9 @@ async def words(snr_db: float | None) -> tuple[str, ...]:
     people = recorded(RATE)
     sounds = [noisy(person.sound, snr_db, seed) for seed, person in enumerate(people)]
     said = [person.words for person in people]
-    rates = [wer(said, [await read(sound) for sound in sounds])]
-    for noise in NOISES:
-        rates.append(wer(said, [await read(await suppressed(sound, noise)) for sound in sounds]))
+    heard = [[await read(sound) for sound in sounds]]
+    heard += [[await read(await suppressed(sound, noise)) for sound in sounds] for noise in NOISES]
+    rates = [wer(said, each) for each in heard]
     return ("clean" if snr_db is None else f"{snr_db:.0f} dB", *(f"{100 * rate:.1f}" for rate in rates))
 
 
