@@ -489,6 +489,7 @@ class SoundMicrophone(_SoundDevice):
         self.overflows = 0
         """How often the device itself lost sound."""
         self._queue: deque[Samples] = deque(maxlen=round(backlog_s / FRAME_S))
+        self._wanted = False
         self._last = np.empty(0, np.float32)
 
     async def __aenter__(self) -> Self:
@@ -511,12 +512,15 @@ class SoundMicrophone(_SoundDevice):
         return level_db(self._last)
 
     async def frames(self) -> AsyncGenerator[Samples, None]:
-        """Yield frames of 20 ms, the oldest first.
+        """Yield frames of 20 ms, the oldest first, from now on.
 
         Raises:
             DeviceError: the device has gone.
         """
         framer = Framer(self.device_rate, self.sample_rate)
+        if not self._wanted:
+            self._wanted = True
+            self._queue.clear()
         while True:
             await self._sound()
             while self._queue:
@@ -540,7 +544,7 @@ class SoundMicrophone(_SoundDevice):
         """Run in the audio thread; the full queue, a deque of bounded length, drops its oldest block by itself."""
         self._beat(when)
         self.overflows += bool(status.input_overflow)
-        self.dropped += len(self._queue) == self._queue.maxlen
+        self.dropped += self._wanted and len(self._queue) == self._queue.maxlen
         self._last = to_mono(block)
         self._queue.append(self._last)
         self._bell.ring()
