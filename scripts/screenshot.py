@@ -19,6 +19,7 @@ from vivavoce.realtime.values import Source
 
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "talk.svg"
 WIDTH, HEIGHT = 92, 40
+FONTS = "ui-monospace, Menlo, Consolas, DejaVu Sans Mono, monospace"
 THEME = TerminalTheme(
     (22, 24, 29),
     (214, 218, 226),
@@ -95,6 +96,7 @@ def draw() -> str:
     converse(console)
     terminal.print(*console._block(), sep="\n")  # noqa: SLF001 - the block alone, without the movements that redraw it
     svg = terminal.export_svg(title="vivavoce talk", theme=THEME, unique_id="talk")
+    svg = svg.replace("Fira Code, monospace", FONTS)
     return re.sub(r"\s*@font-face \{.*?\}\n", "\n", svg, flags=re.DOTALL)  # no font from the network
 
 

@@ -131,6 +131,7 @@ class Scripted:
         self.view.note("released")
 
     def interrupt(self):
+        print("a stray line", file=sys.stderr)  # noqa: T201 - as libraries do
         self.view.note("skipped")
 
     def replay(self):

@@ -256,6 +256,9 @@ def test_newcomers_are_told_what_to_do_until_someone_speaks():
     assert status(console).endswith("listening · Speak, or press Ctrl+T to type")
     console.words(user("Hi"))
     assert status(console).endswith("listening")
+    console, _ = live(40)
+    console.state("listening")
+    assert status(console).endswith("listening · speak, or Ctrl+T")
 
 
 def test_a_microphone_that_gives_nothing_at_all_is_told_once():

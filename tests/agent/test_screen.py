@@ -110,7 +110,8 @@ def test_keys_that_steer(screen):
     screen.send("m")
     screen.wait_for("listening")
     screen.send("s")
-    screen.wait_for("skipped")
+    seen = screen.wait_for("skipped", "a stray line\n", "listening")
+    assert seen.count("q quit") == 1
     screen.send("r")
     screen.wait_for("replayed", "The last answer again")
     screen.send("v")

@@ -213,7 +213,7 @@ def test_space_held_down_ends_when_it_is_let_go(person):
 def test_p_opens_the_microphone_again_and_ends_the_turn(person):
     person.press("p")
     assert person.conversation.push_to_talk
-    assert "Push-to-talk: space begins and ends your turn" in person.seen
+    assert "Push-to-talk: tap space to begin and to end" in person.seen
     person.press("m")
     assert not person.conversation.muted
     person.press(" ", "p")

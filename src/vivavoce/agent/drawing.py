@@ -25,6 +25,8 @@ SLOW_MS = 1000.0
 """An answer that takes longer is felt as a wait."""
 LABEL = 7
 """Cells of the column that says who."""
+MEASURE = 100
+"""Cells of a line of words on a wide terminal: longer ones are hard to read."""
 BAR = 8
 """Cells of a bar that stands for all the time of a turn."""
 METER = 16
@@ -49,6 +51,11 @@ class Pen:
     def height(self) -> int:
         """Lines of the terminal."""
         return self._terminal.height
+
+    @property
+    def _measure(self) -> int:
+        """Cells beside a label that words may fill."""
+        return min(self.width - LABEL, MEASURE)
 
     # Entries ---------------------------------------------------------------------------------------------------------
 
@@ -81,9 +88,9 @@ class Pen:
         if len(lines) <= room:
             return lines
         label, body = _said(words)
-        lines = self.wrap(body, self.width - LABEL)
+        lines = self.wrap(body, self._measure)
         heard = len(body) if words.heard is None else words.heard
-        now = len(self.wrap(body[:heard], self.width - LABEL))
+        now = len(self.wrap(body[:heard], self._measure))
         start = max(min(now + room // 3, len(lines)) - room, 0)
         shown = self._hang(label, lines[start : start + room])
         if start + room < len(lines):
@@ -111,7 +118,7 @@ class Pen:
         return [line for source in source_lines(sources) for line in self._beside(Text(), Text(source, "dim cyan"))]
 
     def _beside(self, label: Text, body: Text) -> list[Text]:
-        return self._hang(label, self.wrap(body, self.width - LABEL))
+        return self._hang(label, self.wrap(body, self._measure))
 
     def wrap(self, body: Text, cells: int | None = None) -> list[Text]:
         """Return the body as lines no wider than that, or than the terminal."""

@@ -38,7 +38,7 @@ WORDS_SHARE = 2
 """An answer that is being heard takes at most one part in so many of the screen."""
 MIN_HINTS = 2
 """Keys that are named even where that leaves no room for the devices."""
-HINT = "Speak, or press Ctrl+T to type"
+HINTS = ("Speak, or press Ctrl+T to type", "speak, or Ctrl+T")
 
 _STATE_STYLES = {
     "connecting": "dim",
@@ -303,7 +303,7 @@ class Console:
             muted = Text("muted", "bold red")
             return [muted] if quiet else [Text.assemble(muted, dot, busy), busy]
         if self._state == "listening" and not self._talked and self.devices[0]:
-            return [Text.assemble(busy, dot, (HINT, "dim")), busy]
+            return [*(Text.assemble(busy, dot, (hint, "dim")) for hint in HINTS), busy]
         return [busy]
 
     def _footer(self) -> list[Text]:

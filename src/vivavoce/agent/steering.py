@@ -268,7 +268,7 @@ class Keys:
         self.watch_space()
         self._agent.push_to_talk = wanted
         self._console.flash(
-            "Push-to-talk: space begins and ends your turn, or hold it down; p opens the microphone again."
+            "Push-to-talk: tap space to begin and to end, or hold it down; p opens the microphone again."
             if self._agent.push_to_talk
             else "The microphone is open."
         )
