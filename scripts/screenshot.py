@@ -20,6 +20,8 @@ from vivavoce.realtime.values import Source
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "talk.svg"
 WIDTH, HEIGHT = 92, 40
 FONTS = "ui-monospace, Menlo, Consolas, DejaVu Sans Mono, monospace"
+FONT_SIZE = 20.26
+"""At which the letters of these fonts are as wide as the cells that they are placed in."""
 THEME = TerminalTheme(
     (22, 24, 29),
     (214, 218, 226),
@@ -96,7 +98,7 @@ def draw() -> str:
     converse(console)
     terminal.print(*console._block(), sep="\n")  # noqa: SLF001 - the block alone, without the movements that redraw it
     svg = terminal.export_svg(title="vivavoce talk", theme=THEME, unique_id="talk")
-    svg = svg.replace("Fira Code, monospace", FONTS)
+    svg = svg.replace("Fira Code, monospace", FONTS).replace("font-size: 20px", f"font-size: {FONT_SIZE}px")
     return re.sub(r"\s*@font-face \{.*?\}\n", "\n", svg, flags=re.DOTALL)  # no font from the network
 
 
