@@ -81,7 +81,7 @@ def cli(context: click.Context, verbose: bool) -> None:  # noqa: FBT001 - click 
 @click.option("--fast", is_flag=True, help="With --input: as fast as it can, not in real time.")
 @click.option("--input-device", metavar="DEVICE", help="Microphone: index or part of its name.")
 @click.option("--output-device", metavar="DEVICE", help="Speaker: index or part of its name.")
-@click.option("--aec/--no-aec", default=None, help="Take the speaker's echo out of the microphone's sound [on].")
+@click.option("--no-aec", "aec", flag_value=False, default=None, help="Leave the speaker's echo in what is heard.")
 @_list_devices_option
 @click.option("--record", metavar="FOLDER", help="Record sound, transcript and log in a new folder there.")
 @click.option("--tool", "tools", multiple=True, metavar="MODULE:FUNCTION", help="A function that the model may call.")
