@@ -36,6 +36,9 @@ THEME = TerminalTheme(
         (214, 218, 226),
     ],
 )
+CELL = 12.2
+"""Width of a letter in Rich's pictures, pixels."""
+_INDENTED = re.compile(r' x="([\d.]+)" y="([\d.]+)" textLength="([\d.]+)"( clip-path="[^"]*")?>((?:&#160;)+)')
 WEATHER = Run("1", "get_weather", '{"city": "Lisbon"}')
 LEVELS = (-62, -60, -58, -61, -55, -44, -33, -24, -29, -22, -18, -27, -36, -31, -45, -52)
 """Of the microphone, dB below full scale."""
@@ -99,7 +102,16 @@ def draw() -> str:
     terminal.print(*console._block(), sep="\n")  # noqa: SLF001 - the block alone, without the movements that redraw it
     svg = terminal.export_svg(title="vivavoce talk", theme=THEME, unique_id="talk")
     svg = svg.replace("Fira Code, monospace", FONTS).replace("font-size: 20px", f"font-size: {FONT_SIZE}px")
+    svg = _INDENTED.sub(_outdented, svg)
     return re.sub(r"\s*@font-face \{.*?\}\n", "\n", svg, flags=re.DOTALL)  # no font from the network
+
+
+def _outdented(found: re.Match[str]) -> str:
+    """Return the beginning of a text that starts at its first letter: not every viewer keeps the blanks before it."""
+    x, y, length, clip, blanks = found.groups()
+    width = len(blanks) // len("&#160;") * CELL
+    rest = max(float(length) - width, CELL)
+    return f' x="{float(x) + width:.1f}" y="{y}" textLength="{rest:.1f}"{clip or ""}>'
 
 
 def main() -> None:
