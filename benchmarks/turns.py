@@ -74,6 +74,7 @@ ANSWER = "This is an answer of several words, and it goes on for a while so that
 VAD = Silero()
 DETECTIONS: dict[str, dict[str, Any] | None] = {
     "silence": None,
+    "adaptive": None,
     "auto": {"type": "semantic_vad"},
     "high": {"type": "semantic_vad", "eagerness": "high"},
 }
@@ -82,7 +83,6 @@ TURNS = 6
 ANSWERED_S = 20.0
 """After the speech; an utterance without an answer by then counts as unanswered."""
 STAGES = ("waiting", "transcription", "first_token", "first_sentence", "synthesis")
-EXTENSIONS = {"vivavoce": {"timings": True}}
 QUESTIONS = """\
 When does the sun set in the summer?
 What can you do for me?
@@ -200,7 +200,8 @@ async def questions() -> list[Utterance]:
 
 async def converse(url: str, utterances: list[Utterance], detection: str, *, tools: bool) -> list[Turn]:
     """Say some utterances in one session, each after the answer to the one before, and speak over the last."""
-    service = services.Service("", session=EXTENSIONS)
+    extensions = {"timings": True, "adaptive": detection == "adaptive"}
+    service = services.Service("", session={"vivavoce": extensions})
     box = toolbox(Settings(), service) if tools else Toolbox()
     definitions = [msgspec.to_builtins(definition) for definition in box.definitions()]
     wanted = services.session_settings(Settings(), service, definitions)
