@@ -68,7 +68,7 @@ HUSHED = 64
 RENEW_SHARE, RENEW_S = 0.9, 60.0
 """A session is renewed, in a quiet moment, when this share of its life is over and no more than this is left of it."""
 RETELLING = "retelling"
-"""Begins the names of events that tell a new session of the conversation."""
+"""Part of the names of events that tell a new session of the conversation."""
 
 
 class Happened(msgspec.Struct, frozen=True, tag=True):
@@ -701,7 +701,7 @@ class ClientSession:
     def _renew(self) -> Outputs:
         """Leave a session that ends soon, in a quiet moment."""
         due = self._life.renew_at is not None and self._life.now >= self._life.renew_at
-        if due and self._ready and self.quiet:
+        if due and self._ready and self.quiet and not self._turn.unanswered:
             yield from self._lose("renewing")
             yield Renew()
 
@@ -996,7 +996,7 @@ class ClientSession:
             yield from self._ask_less(lesser, event, setting)
             return
         code, event_id = event.error.code, event.error.event_id
-        if str(event_id).startswith(RETELLING) or code == "session_expired":
+        if RETELLING in str(event_id) or code == "session_expired":
             return
         if self._aside.response == "" and (event_id == self._aside.asked or not isinstance(event_id, str)):
             self._aside.response, self._aside.spoken_by = None, "nobody"
