@@ -277,12 +277,12 @@ class EchoFreeMicrophone:
 
     def _align(self, start: int) -> None:
         """Find what was played when a sample was captured, `LEAD_S` early or as early as it can be had."""
+        missing = self._at + self._frame - self._played.end
         restarted = self._seams != (seams := (self._captured.seams, self._played.seams))
         if restarted:
             self._seams, self._lead_s = seams, LEAD_S
             self._canceller.learn()
-        missing = self._at + self._frame - self._played.end
-        if self._played.end and missing > 0:
+        elif self._played.end and missing > 0:
             self._lead_s = max(self._lead_s - missing / self.sample_rate, -LEAD_S)
         ahead_s = self._captured.origin - self._played.origin + self._lead_s
         wrong = start + ahead_s * self.sample_rate - self._at
