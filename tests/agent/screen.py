@@ -5,17 +5,24 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 30.0
+
+needs_tmux = pytest.mark.skipif(
+    shutil.which("tmux") is None or not Path("/proc/self").exists(), reason="needs tmux on Linux"
+)
 
 
 class Screen:

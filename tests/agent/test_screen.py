@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import signal
 import sys
 import time
@@ -11,16 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.agent.screen import PATIENCE_S, Screen
+from tests.agent.screen import PATIENCE_S, Screen, needs_tmux
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 TALK = Path(__file__).with_name("scripted_talk.py")
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("tmux") is None or not Path("/proc/self").exists(), reason="needs tmux on Linux"
-)
+pytestmark = needs_tmux
 
 
 @pytest.fixture

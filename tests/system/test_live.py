@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import soundfile
-from tests.agent.screen import Screen
+from tests.agent.screen import Screen, needs_tmux
 from tests.scenarios.command import COMMAND, PATIENCE_S, QUESTION
 from tests.scenarios.speech import RATE
 from tests.system.test_talk import pulse, url  # noqa: F401 - fixtures
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tests.system.pulse import Pulse
 
-pytestmark = [pytest.mark.speech, pytest.mark.devices]
+pytestmark = [pytest.mark.speech, pytest.mark.devices, needs_tmux]
 
 SOUND = ("--raw", "--format=s16le", "--channels=1", "--latency-msec=10")
 TALK = ("--input-device", "cable end", "--output-device", "loudspeaker", "--greeting", "", "--record", "recording")
