@@ -221,8 +221,6 @@ class Agent:
             raise _first(group) from None
         finally:
             self._mouth.close()
-            with CancelScope(shield=True), anyio.move_on_after(2):
-                await self._line.close()
 
     def step(self, happened: Input) -> None:
         """Tell the session what happened and do what it says."""

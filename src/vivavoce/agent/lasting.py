@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import anyio
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 FIRST_S: Final = 0.5
 """Bound of the wait before the second try."""
+CLOSE_S: Final = 2.0
+"""Time for a server to take leave."""
 LONGEST_S: Final = 15.0
 """Bound of any wait that the server does not ask for."""
 STEADY_S: Final = 10.0
@@ -78,7 +80,7 @@ class Line:
         """Get ready.
 
         Args:
-            link: the first one, open; it is another's to close.
+            link: the first one, open.
             reopen: opens another one; without it the conversation ends with the first.
             watcher: told in a few words.
             hear: takes each event.
@@ -106,7 +108,7 @@ class Line:
         while True:
             wait_s = 0.0
             try:
-                async with opening as self._link:
+                async with opening as self._link, aclosing(self):
                     with CancelScope() as self._reading:
                         await self._receive()
                 self._ready_at = None
@@ -131,9 +133,10 @@ class Line:
             if self._reopen is None:
                 raise
 
-    async def close(self) -> None:
-        """End the connection."""
-        await self._link.close()
+    async def aclose(self) -> None:
+        """End the connection that there is."""
+        with CancelScope(shield=True), anyio.move_on_after(CLOSE_S):
+            await self._link.close()
 
     def renew(self) -> None:
         """Open another link instead of this one."""
