@@ -503,6 +503,23 @@ class InputTranscriptPartial(ServerEvent, frozen=True, kw_only=True, tag="vivavo
     transcript: str
 
 
+class OverlapStarted(ServerEvent, frozen=True, kw_only=True, tag="vivavoce.input_audio_buffer.overlap_started"):
+    """Somebody speaks over the answer, which is not cancelled yet: pause it. Only to clients that ask.
+
+    What follows is `speech_started` with the same item, or `overlap_ended`: go on. Both may come, in this order:
+    `overlap_ended`, `speech_started`.
+    """
+
+    item_id: str
+    audio_start_ms: int
+
+
+class OverlapEnded(ServerEvent, frozen=True, kw_only=True, tag="vivavoce.input_audio_buffer.overlap_ended"):
+    """What was heard over the answer does not interrupt it: go on. Only to clients that ask."""
+
+    item_id: str
+
+
 class ResponseTimings(ServerEvent, frozen=True, kw_only=True, tag="vivavoce.response.timings"):
     """Where the time of a turn went. Only to clients that ask.
 
@@ -568,6 +585,8 @@ AnyServerEvent: TypeAlias = (
     | McpListToolsFailed
     | RateLimitsUpdated
     | InputTranscriptPartial
+    | OverlapStarted
+    | OverlapEnded
     | ResponseTimings
 )
 

@@ -35,6 +35,14 @@ class Stopped(Fact, frozen=True):
     ms: int
 
 
+class Overheard(Fact, frozen=True):
+    """What the speech over an answer is, as far as is known by now."""
+
+    item_id: str
+    verdict: Literal["addressed", "backchannel", "aside"]
+    """Meant for us, the sign of a listener, or none of our business: a noise, a cough, talk with somebody else."""
+
+
 class Heard(Fact, frozen=True):
     """What the user seems to have said so far, or in the end."""
 
@@ -114,7 +122,20 @@ class Tick(Fact, frozen=True):
 
 
 AnyFact: TypeAlias = (
-    Started | Paused | Stopped | Heard | Unheard | Said | Spoke | Called | Listed | Returned | Finished | Timed | Tick
+    Started
+    | Paused
+    | Stopped
+    | Overheard
+    | Heard
+    | Unheard
+    | Said
+    | Spoke
+    | Called
+    | Listed
+    | Returned
+    | Finished
+    | Timed
+    | Tick
 )
 
 

@@ -10,7 +10,7 @@ Source: OpenAI Realtime API reference (GA) for events, their order and errors.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, assert_never
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, assert_never
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -44,6 +44,8 @@ from vivavoce.realtime.events import (
     InputAudioBufferCommitted,
     InputTranscriptPartial,
     OutputAudioBufferClear,
+    OverlapEnded,
+    OverlapStarted,
     RateLimit,
     RateLimitsUpdated,
     ResponseCancel,
@@ -72,6 +74,7 @@ from vivavoce.realtime.facts import (
     Heard,
     Listed,
     Listen,
+    Overheard,
     Paused,
     Returned,
     Said,
@@ -138,6 +141,8 @@ MIN_COMMIT_MS = 100
 MAX_BUFFER_MS = 10 * 60 * 1000
 KEPT_BEFORE_SPEECH_MS = 2000
 """Sound kept for the padding while nobody speaks, beyond the padding itself; detection may lag this much."""
+UNDECIDED_S, LONGEST_OVERLAP_S = 1.5, 10.0
+"""Nobody waits longer to know whether an answer is interrupted, or for the end of what does not interrupt it."""
 SILENCE = "(The user says nothing.)"
 """What a model is told after the time-out of silence."""
 
@@ -163,6 +168,18 @@ class _Turn:
     start_ms: int
     verdict: Heard | Unheard | None = None
     """What the recogniser ended with before the turn did."""
+
+
+@dataclass
+class _Overlap:
+    """Somebody speaks over the answer, which may become a turn."""
+
+    turn: _Turn
+    since: float
+    paused: bool = True
+    """Whether the client has paused the answer."""
+    verdict: Literal["backchannel", "aside"] | None = None
+    """Why it is no turn; None where that is not known yet."""
 
 
 @dataclass
@@ -217,6 +234,7 @@ class ServerSession:
         self._conversation_id = mint("conv")
         self._buffer = InputBuffer(session.audio.input.format.bytes_per_second)
         self._turn: _Turn | None = None
+        self._overlap: _Overlap | None = None
         self._open: dict[str, _Open] = {}
         self._current: str | None = None
         self._owed: str | None = None
@@ -268,7 +286,8 @@ class ServerSession:
 
     def deadline(self) -> float | None:
         """Return when `Tick` is due, in seconds, or None."""
-        return min((time for time in (self._expires, self._bored_at()) if time is not None), default=None)
+        times = (self._expires, self._bored_at(), self._overlap_due())
+        return min((time for time in times if time is not None), default=None)
 
     def outlook(self, words: str = "") -> Prompt:
         """Return how the prompt of the next answer begins, for a model that wants to read ahead.
@@ -284,7 +303,13 @@ class ServerSession:
     @property
     def speaking(self) -> str | None:
         """Return the id that the utterance being spoken will have as an item, or None."""
-        return self._turn.item_id if self._turn else None
+        turn = self._overlap.turn if self._overlap else self._turn
+        return turn.item_id if turn else None
+
+    @property
+    def overlapping(self) -> bool:
+        """Tell whether that is heard over an answer, so that it may be no turn."""
+        return self._overlap is not None
 
     def _asked_and_learned(self, event: AnyClientEvent) -> Outputs:
         """Answer, and ask remote servers for their tools: not before the client has spoken."""
@@ -322,11 +347,13 @@ class ServerSession:
     def _fact(self, fact: AnyFact, now: float) -> Outputs:
         match fact:
             case Started():
-                return self._started(fact)
+                return self._started(fact, now)
             case Paused():
                 return iter(())
             case Stopped():
-                return self._stopped(fact)
+                return self._stopped(fact, now)
+            case Overheard():
+                return self._overheard(fact, now)
             case Heard():
                 return self._heard(fact)
             case Unheard():
@@ -378,6 +405,8 @@ class ServerSession:
             self._remote.forget_failures()
         self.session = new
         yield SessionUpdated(session=self._shown(new))
+        if self._overlap and not self._considerate:
+            yield from self._begin(self._overlap.turn)
 
     def _check_kind(self, kind: Any) -> None:
         ours = "transcription" if isinstance(self.session, TranscriptionSession) else "realtime"
@@ -408,7 +437,7 @@ class ServerSession:
         if self._buffer.length_ms > MAX_BUFFER_MS:
             message = "More than ten minutes of audio wait to be committed; commit or clear the buffer."
             raise ProtocolError("input_audio_buffer_full", message)
-        if self._turn is None and (padding := self._padding_ms()) is not None:
+        if self.speaking is None and (padding := self._padding_ms()) is not None:
             # Only what came earlier: nobody has looked for speech in this sound yet.
             self._buffer.drop_before(self._buffer.end_ms - padding - KEPT_BEFORE_SPEECH_MS)
         self._buffer.append(event.audio)
@@ -424,20 +453,39 @@ class ServerSession:
             case None:
                 return None
 
-    def _started(self, fact: Started) -> Outputs:
-        if self._turn is not None:
+    def _started(self, fact: Started, now: float) -> Outputs:
+        if self.speaking is not None:
             return
-        self._quiet_since = None
         start_ms = round(max(fact.ms - (self._padding_ms() or 0), self._buffer.start_ms))
-        self._turn = _Turn(self._new_id("item"), start_ms)
-        yield SpeechStarted(item_id=self._turn.item_id, audio_start_ms=start_ms)
-        yield Listen(self._turn.item_id, start_ms)
-        detection = self.session.audio.input.turn_detection
-        if isinstance(detection, TurnDetection) and detection.interrupt_response and self._current is not None:
-            self._owed = None
-            yield from self._cancel(self._current, "turn_detected")
+        turn = _Turn(self._new_id("item"), start_ms)
+        if self._considerate and self._heard_until(now):
+            self._overlap = _Overlap(turn, now)
+            yield OverlapStarted(item_id=turn.item_id, audio_start_ms=start_ms)
+            yield Listen(turn.item_id, start_ms)
+        else:
+            yield from self._begin(turn)
 
-    def _stopped(self, fact: Stopped) -> Outputs:
+    def _begin(self, turn: _Turn) -> Outputs:
+        """Open a turn, which may have been an overlap."""
+        listened, self._overlap = self._overlap is not None, None
+        self._turn, self._quiet_since = turn, None
+        yield SpeechStarted(item_id=turn.item_id, audio_start_ms=turn.start_ms)
+        if not listened:
+            yield Listen(turn.item_id, turn.start_ms)
+        if self._interruptible:
+            self._played_until = 0.0
+            if self._current is not None:
+                self._owed = None
+                yield from self._cancel(self._current, "turn_detected")
+
+    @property
+    def _interruptible(self) -> bool:
+        detection = self.session.audio.input.turn_detection
+        return isinstance(detection, TurnDetection) and detection.interrupt_response
+
+    def _stopped(self, fact: Stopped, now: float) -> Outputs:
+        if self._overlap:
+            yield from self._settle_overlap(fact, now)
         if self._turn is None:
             return
         turn, self._turn = self._turn, None
@@ -453,7 +501,7 @@ class ServerSession:
             yield from self._fact(turn.verdict, 0.0)
 
     def _client_commit(self) -> Outputs:
-        turn = self._turn
+        turn = self._overlap.turn if self._overlap else self._turn
         start_ms = turn.start_ms if turn else self._buffer.start_ms
         held = self._buffer.end_ms - start_ms
         if held < MIN_COMMIT_MS or (turn is None and self._padding_ms() is not None):
@@ -463,7 +511,8 @@ class ServerSession:
                 f"only has {held:.2f}ms of audio."
             )
             raise ProtocolError("input_audio_buffer_commit_empty", message)
-        self._turn = None
+        yield from self._resume()
+        self._turn = self._overlap = None
         yield from self._commit(turn.item_id if turn else self._new_id("item"), self._buffer.take(start_ms))
         if turn is not None and turn.verdict is not None:
             yield from self._fact(turn.verdict, 0.0)
@@ -486,21 +535,91 @@ class ServerSession:
 
     def _clear(self) -> Outputs:
         self._buffer.drop_before(self._buffer.end_ms)
-        turn, self._turn = self._turn, None
-        if turn:
-            self._drafts.pop(turn.item_id, None)
-            yield Forget(turn.item_id)
+        yield from self._resume()
+        item_id, self._turn, self._overlap = self.speaking, None, None
+        if item_id:
+            self._drafts.pop(item_id, None)
+            yield Forget(item_id)
         yield InputAudioBufferCleared()
 
     def _clear_output(self) -> Outputs:
         message = "This connection plays nothing at the server; send response.cancel and stop playback yourself."
         raise ProtocolError("invalid_value", message, param="type")
 
+    # Speech over the answer ------------------------------------------------------------------------------------------
+
+    @property
+    def _considerate(self) -> bool:
+        """Tell whether not everything that is heard over an answer is to interrupt it."""
+        return self._interruptible and _extensions(self.session).considerate
+
+    def _heard_until(self, now: float) -> bool:
+        """Tell whether the answer is being heard, as far as the server can know."""
+        begun = self._current is not None and self._open[self._current].answer.audio_ms > 0
+        return begun or now < self._played_until
+
+    def _overheard(self, fact: Overheard, now: float) -> Outputs:
+        overlap = self._overlap
+        if overlap is None or fact.item_id != overlap.turn.item_id:
+            return
+        if fact.verdict == "addressed":
+            yield from self._begin(overlap.turn)
+        else:
+            overlap.verdict = fact.verdict
+            yield from self._resume(now)
+
+    def _resume(self, now: float | None = None) -> Outputs:
+        """Let the client go on with the answer; whoever speaks is still listened to."""
+        overlap = self._overlap
+        if overlap is None or not overlap.paused:
+            return
+        overlap.paused = False
+        if now is not None and self._played_until:
+            self._played_until += now - overlap.since
+            self._quiet_since = self._quiet_since and self._quiet_since + now - overlap.since
+        yield OverlapEnded(item_id=overlap.turn.item_id)
+
+    def _settle_overlap(self, fact: Stopped, now: float) -> Outputs:
+        """Drop what interrupts nothing; in doubt, or if it may answer what has been said meanwhile, it is a turn."""
+        overlap = self._overlap
+        if overlap is None:
+            return
+        answers = overlap.verdict == "backchannel" and not self._heard_until(now)
+        if overlap.verdict is None or answers:
+            yield from self._begin(overlap.turn)
+        else:
+            yield from self._drop_overlap(fact.ms, now)
+
+    def _drop_overlap(self, until_ms: float, now: float) -> Outputs:
+        yield from self._resume(now)
+        item_id, self._overlap = self.speaking, None
+        self._buffer.drop_before(until_ms)
+        if item_id:
+            yield Forget(item_id)
+
+    def _unless_heard(self) -> Outputs:
+        """Take what is said over an answer for a turn where the client has silenced the answer."""
+        if self._overlap and self._current is None and not self._played_until:
+            yield from self._begin(self._overlap.turn)
+
+    def _overlap_due(self) -> float | None:
+        if self._overlap is None:
+            return None
+        return self._overlap.since + (UNDECIDED_S if self._overlap.paused else LONGEST_OVERLAP_S)
+
+    def _hurry_overlap(self, now: float) -> Outputs:
+        """Wait no longer for a verdict, nor for the end of what goes on and on."""
+        if self._overlap and self._overlap.paused:
+            self._overlap.verdict = "aside"
+            yield from self._resume(now)
+        else:
+            yield from self._drop_overlap(self._buffer.end_ms, now)
+
     # What the user said ----------------------------------------------------------------------------------------------
 
     def _heard(self, fact: Heard) -> Outputs:
         if not fact.final:
-            yield from self._overheard(fact)
+            yield from self._told_so_far(fact)
             return
         if self._too_soon_or_late(fact):
             return
@@ -519,9 +638,9 @@ class ServerSession:
             yield TranscriptionCompleted(item_id=fact.item_id, transcript=text, usage=seconds)
         yield from self._transcribed(fact.item_id, None)
 
-    def _overheard(self, fact: Heard) -> Outputs:
+    def _told_so_far(self, fact: Heard) -> Outputs:
         """Show what the user seems to have said so far, to those who want to know."""
-        if fact.item_id != self.speaking and fact.item_id not in self._awaited:
+        if (self._overlap or fact.item_id != self.speaking) and fact.item_id not in self._awaited:
             return
         if _extensions(self.session).partials:
             yield InputTranscriptPartial(item_id=fact.item_id, transcript=fact.text)
@@ -551,8 +670,9 @@ class ServerSession:
 
     def _too_soon_or_late(self, fact: Heard | Unheard) -> bool:
         """Put off a verdict on speech that is still going on, and tell whether this one does not count now."""
-        if self._turn is not None and fact.item_id == self._turn.item_id:
-            self._turn.verdict = fact
+        turn = self._overlap.turn if self._overlap else self._turn
+        if turn is not None and fact.item_id == turn.item_id:
+            turn.verdict = fact
         return fact.item_id not in self._awaited
 
     def _transcribed(self, item_id: str, error: tuple[str, str] | None) -> Outputs:
@@ -616,6 +736,9 @@ class ServerSession:
             waiting.answer.settle(event.item_id)
         end = self.conversation.truncate(event.item_id, event.audio_end_ms)
         yield ConversationItemTruncated(item_id=event.item_id, content_index=event.content_index, audio_end_ms=end)
+        if self._current is None:
+            self._played_until = 0.0
+        yield from self._unless_heard()
 
     # Responses -------------------------------------------------------------------------------------------------------
 
@@ -803,7 +926,8 @@ class ServerSession:
         response_id = event.response_id if isinstance(event.response_id, str) else self._current
         if response_id is None or response_id not in self._open:
             raise ProtocolError("response_cancel_not_active", "Cancellation failed: no active response found")
-        return self._cancel(response_id, "client_cancelled")
+        yield from self._cancel(response_id, "client_cancelled")
+        yield from self._unless_heard()
 
     def _cancel(self, response_id: str, reason: CancelReason) -> Outputs:
         yield Cancel(response_id)
@@ -852,7 +976,7 @@ class ServerSession:
     def _bored_at(self) -> float | None:
         """Return when an answer is due because nobody has spoken after the last one, in seconds."""
         match self.session.audio.input.turn_detection:
-            case ServerVad(idle_timeout_ms=int(limit)) if not self._turn and not self._current:
+            case ServerVad(idle_timeout_ms=int(limit)) if not self.speaking and not self._current:
                 return None if self._quiet_since is None else self._quiet_since + limit / 1000
             case _:
                 return None
@@ -868,6 +992,8 @@ class ServerSession:
         yield from self._respond(ResponseParams(), None, SILENCE)
 
     def _tick(self, now: float) -> Outputs:
+        if (due := self._overlap_due()) is not None and now >= due:
+            yield from self._hurry_overlap(now)
         if (bored_at := self._bored_at()) is not None and now >= bored_at:
             yield from self._go_on(now)
         if self._expires is None or now < self._expires:

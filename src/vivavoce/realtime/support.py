@@ -38,6 +38,9 @@ SERVER_EVENTS: Final = {
     "output_audio_buffer.cleared": SERVER_SOUND,
     "rate_limits.updated": "done; empty where no limits are configured",
     "vivavoce.input_transcript.partial": "extension: only where `session.vivavoce.partials` asks for it",
+    "vivavoce.input_audio_buffer.overlap_started": "extension: only where `session.vivavoce.considerate` asks for it; "
+    "the answer goes on and is to be paused until `overlap_ended` or `input_audio_buffer.speech_started`",
+    "vivavoce.input_audio_buffer.overlap_ended": "extension: likewise; the answer was not interrupted, no item follows",
     "vivavoce.response.timings": "extension: only where `session.vivavoce.timings` asks for it",
 }
 SETTINGS: Final = {
@@ -60,7 +63,7 @@ SETTINGS: Final = {
     "tracing": ECHOED,
     "include": ECHOED,
     "truncation": "done: `auto`, `disabled` (`context_length_exceeded`), `retention_ratio`; tokens are estimated",
-    "vivavoce": "extension: `partials`, `timings`, `any_rate`, `adaptive`, `hosted`; "
+    "vivavoce": "extension: `partials`, `timings`, `any_rate`, `adaptive`, `considerate`, `hosted`; "
     "told in return: `voices`, `context_tokens`",
 }
 ITEMS: Final = {

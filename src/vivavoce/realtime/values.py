@@ -277,6 +277,8 @@ class Extensions(Value, frozen=True, kw_only=True):
     """Take and give PCM of any rate."""
     adaptive: bool = False
     """Let `server_vad` wait less for who has finished and more for who has not, from half of its silence to 1.5 s."""
+    considerate: bool = False
+    """Go on with an answer over which somebody coughs, says "mm-hm" or talks to somebody else; see `speech.overlap`."""
     hosted: tuple[str, ...] = ()
     """Names of functions that the server runs; the client never sees them called."""
     voices: tuple[str, ...] = ()

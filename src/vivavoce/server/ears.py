@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,8 @@ from vivavoce.speech.turns import Edge, Turns
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from vivavoce.ports import Samples, Vad
+    from vivavoce.ports import Samples
+    from vivavoce.server.detector import Detector
 
 HISTORY_MS = 8000
 """Sound kept for an utterance whose start is noticed late, with the longest padding."""
@@ -29,6 +31,8 @@ EAGERNESS = {
 """Silence that ends a turn in `semantic_vad`."""
 ADAPTIVE_MS = 1500.0
 """The longest silence in `server_vad` that is asked to adapt."""
+LEVEL_MEMORY = 0.7
+"""Weight of what is known of the level of a person's turns against one more of them."""
 JUDGED_MS = 8000
 """Sound by which the end of a turn is judged."""
 
@@ -79,6 +83,10 @@ class Utterance:
         self._held = []
         self._chunks.put(np.zeros(0, np.float32))
 
+    def ask(self) -> None:
+        """Ask what is understood so far: an engine takes it for a pause."""
+        self._chunks.put(np.zeros(0, np.float32))
+
     def resume(self) -> None:
         """The speaker went on."""
         held, self._held = self._held or [], None
@@ -102,8 +110,11 @@ class Utterance:
 class Ears:
     """Listens to one session."""
 
-    def __init__(self, vad: Vad, sound: AudioFormat) -> None:
+    def __init__(self, vad: Detector, sound: AudioFormat) -> None:
         self._vad = vad
+        self._sound = sound
+        self._resampler = pcm.Resampler(sound.rate, vad.sample_rate)
+        self._raw = bytearray()
         self._state = vad.state()
         self._turns = Turns(vad.frame * 1000 / vad.sample_rate)
         self._framer = pcm.Framer(vad.frame)
@@ -114,12 +125,28 @@ class Ears:
         self._pause = 0
         self._sounded: float | None = None
         self._worded = 0.0
-        self._listen_in(sound)
+        self._powers: list[float] = []
+        self._usual_db: float | None = None
 
     @property
     def speaking(self) -> bool:
         """Tell whether a turn is open."""
         return self._turns.speaking
+
+    @property
+    def spoken_ms(self) -> float:
+        """Return how long the open turn is, without the silence after it."""
+        return self._heard * 1000 / self._vad.sample_rate - self._began_ms - self.silent_ms
+
+    @property
+    def silent_ms(self) -> float:
+        """Return how long the speaker of the open turn has been silent by now."""
+        return self._turns.quiet_ms
+
+    @property
+    def faint_db(self) -> float:
+        """Return by how much the open turn is weaker than turns usually are, 0 where that is not known."""
+        return self._usual_db - self._level_db() if self._usual_db is not None and self._powers else 0.0
 
     @property
     def pause(self) -> int | None:
@@ -158,6 +185,12 @@ class Ears:
         self._worded = self._worded if words is None else words
         self._turns.wait(self._patience.wait(self._sounded, self._worded))
 
+    def remember_level(self) -> None:
+        """Take the turn that is open, or was last, for one of the person's: so loud they usually are."""
+        if self._powers:
+            weight = 0.0 if self._usual_db is None else LEVEL_MEMORY
+            self._usual_db = weight * (self._usual_db or 0.0) + (1 - weight) * self._level_db()
+
     def reset(self) -> None:
         """Forget the open turn."""
         self._turns.reset()
@@ -169,15 +202,28 @@ class Ears:
         self._heard += round(seconds * self._vad.sample_rate)
         self._history.clear()
 
-    def feed(self, audio: bytes) -> Iterator[tuple[Samples, list[Edge]]]:
-        """Take the session's next sound and yield it frame by frame, with what changed in each."""
-        for frame in self._framer.feed(self._resampler.feed(decode(audio, self._sound))):
-            self._remember(frame)
-            probabilities, (self._state,) = self._vad.score(frame[np.newaxis, :], [self._state])
-            edges = list(self._turns.feed(float(probabilities[0])))
-            for edge in edges:
-                self._note(edge)
-            yield frame, edges
+    def frames(self, audio: bytes) -> Iterator[Samples]:
+        """Take the session's next sound and yield the frames that are whole now."""
+        self._raw += audio
+        missing = (self._vad.frame - self._framer.waiting) / self._vad.sample_rate
+        if len(self._raw) >= missing * self._sound.bytes_per_second:
+            yield from self._framer.feed(self._unpacked())
+
+    async def hear(self, frame: Samples, *, late: bool = False) -> list[Edge]:
+        """Listen to the next frame and return what changed in it.
+
+        Args:
+            frame: one of `frames`.
+            late: it was here together with the frame before.
+        """
+        probability, self._state = await self._vad.score(frame, self._state, late=late)
+        self._remember(frame)
+        edges = list(self._turns.feed(probability))
+        for edge in edges:
+            self._note(edge)
+        if self._turns.speaking and not self._turns.quiet_ms:
+            self._powers.append(float(np.mean(np.square(frame))))
+        return edges
 
     def utterance(self, start_ms: float, rate: int) -> Utterance:
         """Open the stream of an utterance that began at this moment."""
@@ -190,6 +236,9 @@ class Ears:
         now_ms = self._heard * 1000 / self._vad.sample_rate
         return pcm.resample(self._since(max(self._began_ms, now_ms - JUDGED_MS)), self._vad.sample_rate, rate)
 
+    def _level_db(self) -> float:
+        return 10 * math.log10(sum(self._powers) / len(self._powers) + 1e-12)
+
     def _since(self, ms: float) -> Samples:
         sound = np.concatenate(self._history) if self._history else np.zeros(0, np.float32)
         began = self._heard - len(sound)
@@ -199,13 +248,20 @@ class Ears:
         match edge.kind:
             case "started":
                 self._began_ms = edge.ms
+                self._powers.clear()
             case "paused":
                 self._pause += 1
                 self._sounded, self._worded = None, 0.0
             case "resumed" | "stopped":
                 pass
 
+    def _unpacked(self) -> Samples:
+        """Return the sound that has come since the last frame, at the rate of the frames."""
+        audio, self._raw = bytes(self._raw), bytearray()
+        return self._resampler.feed(decode(audio, self._sound))
+
     def _listen_in(self, sound: AudioFormat) -> None:
+        self._raw.clear()
         self._sound = sound
         self._resampler = pcm.Resampler(sound.rate, self._vad.sample_rate)
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
 
 import anyio
 from anyio import CancelScope, create_task_group
-from anyio.lowlevel import checkpoint
 
 from vivavoce.ports import BackendError, Call, LinkClosed, Samples, Text, Usage
 from vivavoce.realtime import facts
@@ -27,9 +26,11 @@ from vivavoce.realtime.events import (
 from vivavoce.realtime.values import Extensions, Session
 from vivavoce.server import guard
 from vivavoce.server.ahead import Ahead, Budget, settled
+from vivavoce.server.detector import Detector
 from vivavoce.server.ears import Ears, Utterance, decode
 from vivavoce.server.mcp import RemoteServers
 from vivavoce.server.outbox import UNPACED_S, Outbox, OutboxFullError
+from vivavoce.server.overhearing import Overhearing
 from vivavoce.server.thinking import Manner
 from vivavoce.server.voice import Clock, Voice
 from vivavoce.speech.pcm import resample
@@ -76,6 +77,7 @@ class Engine:
         *,
         lead_s: float = float("inf"),
         budget: Budget | None = None,
+        detector: Detector | None = None,
         watch: Watch | None = None,
     ) -> None:
         """Get ready.
@@ -86,6 +88,7 @@ class Engine:
             link: to the client.
             lead_s: how far ahead of real time speech may be sent, seconds; a barge-in wastes at most that.
             budget: of what may be begun ahead, shared by all sessions; one of its own if absent.
+            detector: of speech, shared by all sessions; one of its own if absent.
             watch: sees everything that goes in and out of the session.
         """
         self.session = session
@@ -93,8 +96,9 @@ class Engine:
         self._link = link
         self._lead_s = lead_s
         self._watch = watch
-        self._ears = Ears(engines.vad, session.session.audio.input.format)
+        self._ears = Ears(detector or Detector(engines.vad), session.session.audio.input.format)
         self._utterances: dict[str, Utterance] = {}
+        self._overhearing: Overhearing | None = None
         self._hearing: dict[str, CancelScope] = {}
         self._answering: dict[str, CancelScope] = {}
         self._decided: tuple[str | None, Clock] = (None, Clock(0.0))
@@ -248,12 +252,13 @@ class Engine:
         if not listening:
             self._ears.skip(audio)
             return
-        for frame, edges in self._ears.feed(audio):
+        for number, frame in enumerate(self._ears.frames(audio)):
+            edges = await self._ears.hear(frame, late=number > 0)
             for utterance in self._utterances.values():
                 utterance.feed(frame)
             for edge in edges:
                 self._turn(edge)
-            await checkpoint()
+            self._overhear()
 
     def _turn(self, edge: Edge) -> None:
         utterance = self._utterances.get(self.session.speaking or "")
@@ -264,15 +269,30 @@ class Engine:
             case "paused" if utterance:
                 utterance.pause()
                 self._judge_pause()
+                if self._overhearing:
+                    self._overhearing.pause()
                 self.step(facts.Paused(round(edge.ms)))
             case "resumed" if utterance:
                 utterance.resume()
                 self._ahead.drop()
             case "stopped":
+                self._overhear(ended=True)
                 self._decided = self.session.speaking, Clock(anyio.current_time(), edge.silence_ms)
                 self.step(facts.Stopped(round(edge.ms)))
             case _:
                 pass
+
+    def _overhear(self, *, ended: bool = False) -> None:
+        """Make up our mind about what is said over the answer."""
+        overhearing = self._overhearing
+        if overhearing is None:
+            return
+        if not ended and (utterance := self._utterances.get(overhearing.item_id)):
+            overhearing.follow(self._ears, utterance)
+        if verdict := overhearing.judge(self._ears, ended=ended):
+            self.step(facts.Overheard(overhearing.item_id, verdict))
+        if not self.session.overlapping:
+            self._overhearing = None
 
     def _judge_pause(self) -> None:
         """Ask whether the speaker has finished, where more than silence counts; the turn does not wait for it."""
@@ -289,11 +309,13 @@ class Engine:
     def _listen(self, command: facts.Listen) -> None:
         utterance = self._ears.utterance(command.start_ms, self._engines.stt.sample_rate)
         self._utterances[command.item_id] = utterance
+        self._overhearing = Overhearing(command.item_id) if self.session.overlapping else None
         self._start_recognising(command.item_id, utterance.chunks())
 
     def _transcribe(self, command: facts.Transcribe) -> None:
         if utterance := self._utterances.pop(command.item_id, None):
             utterance.end()
+            self._ears.remember_level()
             self._ears.reset()
         else:
             samples = decode(command.audio, command.format)
@@ -305,6 +327,7 @@ class Engine:
 
     def _forget(self, command: facts.Forget) -> None:
         self._utterances.pop(command.item_id, None)
+        self._overhearing = None
         if scope := self._hearing.get(command.item_id):
             scope.cancel()
         self._ahead.drop()
@@ -337,6 +360,10 @@ class Engine:
 
     def _look_ahead(self, item_id: str, words: str) -> None:
         """Use what the user seems to have said in a turn that is open."""
+        if self._overhearing and self._overhearing.item_id == item_id:
+            self._overhearing.hear(words)
+            self._overhear()
+            return
         utterance = self._utterances.get(item_id)
         if utterance is None or not words:
             return

@@ -60,6 +60,11 @@ class Turns:
         """Tell whether the speaker of an open turn has paused."""
         return self._paused
 
+    @property
+    def quiet_ms(self) -> float:
+        """Return how long the speaker of an open turn has been silent by now."""
+        return self._quiet_ms
+
     def wait(self, ms: float) -> None:
         """End the turn after this much silence, if the pause that has begun lasts so long."""
         if self._paused:

@@ -1,0 +1,72 @@
+"""What is known of the speech over an answer while it lasts: how long, how loud, and which words by now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING
+
+from vivavoce.speech.overlap import Evidence, judge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vivavoce.server.ears import Ears, Utterance
+    from vivavoce.speech.overlap import Verdict
+
+FIRST_MS, STEP_MS = 320, 128
+"""The words are asked for when somebody has spoken so long, and again after each step."""
+
+
+@dataclass
+class Overhearing:
+    """One utterance over an answer."""
+
+    item_id: str
+    verdict: Verdict | None = None
+    """The last one."""
+    _words: str | None = None
+    _asked: int = 0
+    """Questions to the recogniser, those at pauses included."""
+    _told: int = 0
+    """Its answers: it gives them in the order of the questions."""
+    _whole: int = 0
+    """The question at the pause that goes on; 0 where none does."""
+    _due: Iterator[int] = field(default_factory=lambda: count(FIRST_MS, STEP_MS))
+    _next_ms: int = 0
+
+    def follow(self, ears: Ears, utterance: Utterance) -> None:
+        """Ask the recogniser for the words so far when it is time, one question after the other."""
+        if utterance.paused:
+            return
+        self._whole = 0
+        self._next_ms = self._next_ms or next(self._due)
+        if ears.spoken_ms >= self._next_ms and self._told >= self._asked:
+            self._next_ms = next(ms for ms in self._due if ms > ears.spoken_ms)
+            self._asked += 1
+            utterance.ask()
+
+    def pause(self) -> None:
+        """Note that the recogniser was asked at a pause."""
+        self._asked += 1
+        self._whole = self._asked
+
+    def hear(self, words: str) -> None:
+        """Take what the recogniser understood."""
+        self._words = words
+        self._told += 1
+
+    def judge(self, ears: Ears, *, ended: bool = False) -> Verdict | None:
+        """Return the verdict where it is another one than before."""
+        before, self.verdict = self.verdict, judge(self._evidence(ears, ended=ended)) or self.verdict
+        return self.verdict if self.verdict != before else None
+
+    def _evidence(self, ears: Ears, *, ended: bool) -> Evidence:
+        return Evidence(
+            spoken_ms=ears.spoken_ms,
+            silent_ms=ears.silent_ms,
+            words=self._words,
+            settled=0 < self._whole <= self._told,
+            ended=ended,
+            faint_db=ears.faint_db,
+        )
