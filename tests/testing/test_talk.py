@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 
 import anyio
@@ -13,6 +14,7 @@ import soundfile
 import vivavoce
 from vivavoce.agent.conversation import Confirm, StateChanged
 from vivavoce.config import ConfigError
+from vivavoce.plugins import PluginError
 from vivavoce.ports import Call, Text
 from vivavoce.realtime.client import Run, Show
 from vivavoce.testing import AsyncTalk, Reply, Talk, TalkError, call, tone
@@ -90,14 +92,11 @@ def test_events_are_told_with_their_time(agent_test):
 
 def test_every_run_is_the_same():
     def run():
-        talk = Talk(tools=[in_stock], replies=[*LOOKS, STORY, "Goodbye."])
-        try:
+        with Talk(tools=[in_stock], replies=[*LOOKS, STORY, "Goodbye."]) as talk:
             talk.say(QUESTION)
             talk.say("Tell me a story.", until=1.3)
             talk.say("Stop.")
             return [[(at, type(event), getattr(event, "text", "")) for at, event in turn.events] for turn in talk.turns]
-        finally:
-            talk.close()
 
     first = run()
     assert len(first[1]) > 10
@@ -316,6 +315,13 @@ def test_somebody_must_answer(agent_test):
 def test_a_wrong_setting_is_named(agent_test):
     with pytest.raises(ConfigError, match="did you mean 'instructions'"):
         agent_test(replies=["Hello."], instruction="You keep a shop.")
+
+
+def test_an_engine_that_is_not_there_is_named_and_leaves_no_thread(agent_test):
+    threads = threading.active_count()
+    with pytest.raises(PluginError, match="no stt engine 'nobody'"):
+        agent_test(models="embedded", stt="nobody").say("Hi.")
+    assert threading.active_count() == threads
 
 
 def test_settings_of_the_machine_change_nothing(agent_test, tmp_path, monkeypatch):

@@ -118,12 +118,12 @@ class AsyncTalk:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
+            stack.callback(self._person.leave)
             hub = await stack.enter_async_context(compose.open_hub(self._settings, engines=self._engines()))
             await hub.warm_up()
             self.agent = stack.enter_context(self._agent())
             await stack.enter_async_context(beside(partial(hub.open, self._server, watch=self._pace.watch_server)))
             await stack.enter_async_context(beside(self._converse))
-            stack.callback(self._person.leave)
             await self._live_until(self.opening, lambda: self._silent)
             self._stack = stack.pop_all()
         return self
@@ -301,7 +301,7 @@ class AsyncTalk:
 
 
 class Talk:
-    """A talk with an agent, for plain tests: it begins by itself, and the fixture ends it.
+    """A talk with an agent, for plain tests: it begins by itself, and the fixture ends it; without one, `with` does.
 
     In an async test: `async with agent_test(...) as talk`, and `await` what an `AsyncTalk` does.
     """
@@ -365,6 +365,12 @@ class Talk:
         """How long the talk has lasted, in sound."""
         return self._talk.seconds
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """End the talk."""
         self._portal = None
@@ -375,8 +381,10 @@ class Talk:
 
     def _begin(self) -> BlockingPortal:
         if self._portal is None:
-            self._portal = self._stack.enter_context(start_blocking_portal())
-            self._stack.enter_context(self._portal.wrap_async_context_manager(self._talk))
+            with ExitStack() as stack:
+                portal = stack.enter_context(start_blocking_portal())
+                stack.enter_context(portal.wrap_async_context_manager(self._talk))
+                self._portal, self._stack = portal, stack.pop_all()
         return self._portal
 
 
