@@ -104,6 +104,8 @@ def test_a_length_of_time_is_said_as_it_is_understood(amount):
         ("3 million divided by 4", "750000"),
         ("Сколько будет 15 процентов от 240?", "36"),
         ("factorial(20)", "2432902008176640000"),
+        ("Stop, what is twelve times twelve?", "144"),
+        ("Can you tell me what seventeen times twenty three is please", "391"),
         ("two to the power of one hundred", "1.267651e+30"),
     ],
 )

@@ -55,6 +55,11 @@ _SAID: Final = (
     (r"\b(sqrt|factorial)\s+(\d+(?:\.\d+)?)", r"\1(\2)"),
 )  # fmt: skip
 """What is said or written by hand, and what is meant; in this order."""
+_WITHIN: Final = re.compile(
+    r"(?:(?!(?:sqrt|factorial|abs|round|min|max|ln|log|sin|cos|tan)\b)[^\W\d_]+['’]?[^\W\d_]*[,.]?\s+)+?"
+    r"((?:(?:sqrt|factorial)\s*\(|[\d.(])[\d.\s()*/%+-]*?(?:[*/%+-]\s*[\d.]+|\)))(?:[\s,.]+[^\W\d_]+)*\W*"
+)
+"""A calculation among other words: only it counts."""
 
 
 def calculate(question: str) -> str:
@@ -85,6 +90,8 @@ def _expression(question: str) -> str:
     for pattern, meant in _SAID:
         text = re.sub(pattern, meant, text.strip())
     text = re.sub(r"(?<![\w.])0+(?=\d)", "", text)
+    if within := _WITHIN.fullmatch(text):
+        text = within[1]
     return " ".join(re.sub(r"\s*(\*\*|[-+*/%])\s*", r" \1 ", text).split()).rstrip(".")
 
 
