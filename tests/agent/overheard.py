@@ -105,7 +105,8 @@ async def cleaned(room: Room, played: Samples, voice: Samples | None = None, *, 
     """Return what the canceller leaves of the room's echo, and of a voice in it."""
     captured = room.echo(played)
     if voice is not None:
-        captured += voice[: len(captured)]
+        both = min(len(captured), len(voice))
+        captured[:both] += voice[:both]
     ends = Ends(played, captured, room)
     microphone = EchoFreeMicrophone(ends.microphone, ends.speaker, noise=noise)
     return np.concatenate([frame async for frame in microphone.frames()])
