@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from anyio import CancelScope, create_memory_object_stream
+from anyio import CancelScope
 
-from vivavoce.ports import Finishing
+from vivavoce.aio import Spool
+from vivavoce.ports import Finishing, Pausable
 from vivavoce.realtime.client import Played
 from vivavoce.speech.pcm import from_pcm16
 
@@ -28,8 +29,11 @@ class Mouth:
         self._speaker = speaker
         self._playing = CancelScope()
         self._queued = 0
+        """Pieces of this epoch that the speaker has not taken."""
+        self._epoch = 0
+        """How often we were hushed: what was queued before is not played."""
         self._last = ("", bytearray())
-        self._to_play_in, self._to_play = create_memory_object_stream[tuple[str, bytes]](float("inf"))
+        self._to_play: Spool[tuple[int, str, bytes]] = Spool()
 
     @property
     def idle(self) -> bool:
@@ -42,13 +46,11 @@ class Mouth:
         Raises:
             DeviceError: the speaker has gone.
         """
-        async for item_id, audio in self._to_play:
-            with CancelScope() as self._playing:
-                if audio and self._speaker is not None:
-                    await self._speaker.play(item_id, from_pcm16(audio))
-                elif isinstance(self._speaker, Finishing):
-                    self._speaker.finish(item_id)
-            self._queued -= 1
+        async for epoch, item_id, audio in self._to_play:
+            if epoch == self._epoch:
+                with CancelScope() as self._playing:
+                    await self._hand_over(item_id, audio)
+            self._queued -= epoch == self._epoch
 
     def play(self, piece: Play) -> None:
         """Queue sound of an answer; it ends a repetition."""
@@ -77,12 +79,21 @@ class Mouth:
     def hush(self) -> None:
         """Fall silent now and forget what is queued."""
         self.replaying = False
-        while self._queued and self._to_play.statistics().current_buffer_used:
-            self._to_play.receive_nowait()
-            self._queued -= 1
+        self._epoch += 1
+        self._queued = 0
         self._playing.cancel()
         if self._speaker is not None:
             self._speaker.hush()
+
+    def pause(self) -> None:
+        """Fall silent and stay there, where the speaker can, until `resume` or `hush`."""
+        if isinstance(self._speaker, Pausable) and not self.replaying:
+            self._speaker.pause()
+
+    def resume(self) -> None:
+        """Go on."""
+        if isinstance(self._speaker, Pausable):
+            self._speaker.resume()
 
     def heard(self, playing_item: str | None) -> Played | None:
         """Return how much of the answer has been heard, or None while nothing has.
@@ -98,9 +109,14 @@ class Mouth:
 
     def close(self) -> None:
         """Take nothing more."""
-        self._to_play_in.close()
-        self._to_play.close()
+        self._to_play.end()
+
+    async def _hand_over(self, item_id: str, audio: bytes) -> None:
+        if audio and self._speaker is not None:
+            await self._speaker.play(item_id, from_pcm16(audio))
+        elif isinstance(self._speaker, Finishing):
+            self._speaker.finish(item_id)
 
     def _queue(self, item_id: str, audio: bytes) -> None:
         self._queued += 1
-        self._to_play_in.send_nowait((item_id, audio))
+        self._to_play.put((self._epoch, item_id, audio))
