@@ -299,6 +299,19 @@ class Finishing(Protocol):
         ...
 
 
+@runtime_checkable
+class Pausable(Protocol):
+    """A speaker that can fall silent without forgetting what is queued; `hush` ends the pause, too."""
+
+    def pause(self) -> None:
+        """Fall silent within 20 ms and stay at this place of the item."""
+        ...
+
+    def resume(self) -> None:
+        """Go on from there."""
+        ...
+
+
 Tap: TypeAlias = "Callable[[float, Samples], None]"
 """Takes the time of the first sample, in seconds of the clock that both sides share, and mono samples that it may keep.
 """

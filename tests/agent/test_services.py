@@ -24,7 +24,7 @@ def asked(settings, environ, **options):
 def test_the_embedded_server_is_asked_for_our_extensions_and_sees_the_utterances():
     service, session = asked(Settings(), {})
     assert service.url == ""
-    assert session["vivavoce"] == {"partials": True, "timings": True, "adaptive": True}
+    assert session["vivavoce"] == {"partials": True, "timings": True, "adaptive": True, "considerate": True}
     assert session["tools"] == [TOOL]
     assert session["audio"]["input"]["turn_detection"]["silence_duration_ms"] == 400
 

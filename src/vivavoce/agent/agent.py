@@ -29,6 +29,7 @@ from vivavoce.realtime.client import (
     Changed,
     Cite,
     ClientSession,
+    Duck,
     Hush,
     Interrupted,
     Lost,
@@ -45,6 +46,7 @@ from vivavoce.realtime.client import (
     TurnTaken,
     Typed,
     Unanswered,
+    Unduck,
     Warn,
 )
 from vivavoce.realtime.events import (
@@ -331,6 +333,10 @@ class Agent:
                 self._mouth.play(effect)
             case Hush():
                 self._mouth.hush()
+            case Duck():
+                self._mouth.pause()
+            case Unduck():
+                self._mouth.resume()
             case Run():
                 self._hands.run(effect)
             case Stop():

@@ -627,6 +627,14 @@ class SoundSpeaker(_SoundDevice):
         self._pending = False
         self._resampler.clear()
 
+    def pause(self) -> None:
+        """Fade out within 5 ms and stay there, until `resume` or `hush`."""
+        self._playout.pause()
+
+    def resume(self) -> None:
+        """Fade in and go on."""
+        self._playout.resume()
+
     def heard(self) -> tuple[str, int] | None:
         """Return the item that is being heard, or was last, and how many milliseconds of it left the device."""
         self._flush_before_dry()

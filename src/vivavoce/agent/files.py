@@ -185,6 +185,7 @@ class WavSpeaker:
         """Always 0: a file keeps up."""
         self._put: str | None = None
         self._dry = False
+        self._paused = False
 
     async def __aenter__(self) -> Self:
         with self._writing():
@@ -232,6 +233,17 @@ class WavSpeaker:
         self._catch_up()
         self._queue.clear()
         self._put = None
+        self._paused = False
+
+    def pause(self) -> None:
+        """Write silence until `resume` or `hush`."""
+        self._catch_up()
+        self._paused = True
+
+    def resume(self) -> None:
+        """Go on."""
+        self._catch_up()
+        self._paused = False
 
     def heard(self) -> tuple[str, int] | None:
         """Return the item that is being heard, or was last, and how many milliseconds of it."""
@@ -248,13 +260,14 @@ class WavSpeaker:
     def _catch_up(self) -> None:
         """Write everything up to now, and all there is once a counted clock has ended."""
         due = round(self._clock.now() * self.sample_rate)
-        while self._queue and (self._written < due or self._clock.ended):
+        paused = self._paused and not self._clock.ended
+        while self._queue and not paused and (self._written < due or self._clock.ended):
             item_id, samples = self._queue.popleft()
             room = len(samples) if self._clock.ended else due - self._written
             if len(samples) > room:
                 self._queue.appendleft((item_id, samples[room:]))
             self._hear(item_id, samples[:room])
-        self._dry = self._dry or self._written < due
+        self._dry = self._dry or (self._written < due and not paused)
         while self._written < due:
             self._write(np.zeros(min(due - self._written, self.sample_rate), np.float32))
 

@@ -415,6 +415,7 @@ class LastingSpeaker(_Lasting):
         self._kept: deque[_Piece] = deque()
         self._item_id, self._length = "", 0
         self._hushes = 0
+        self._paused = False
         self._skipped: str | None = None
         self._heard: tuple[str, int] | None = None
         self._offset: tuple[str, float] | None = None
@@ -460,9 +461,22 @@ class LastingSpeaker(_Lasting):
     def hush(self) -> None:
         """Fall silent now and forget what is queued."""
         self._hushes += 1
+        self._paused = False
         self._kept.clear()
         if self.here:
             self._inner.hush()
+
+    def pause(self) -> None:
+        """Fall silent and stay there, until `resume` or `hush`; a device that comes meanwhile waits, too."""
+        self._paused = True
+        if self.here:
+            self._inner.pause()
+
+    def resume(self) -> None:
+        """Go on."""
+        self._paused = False
+        if self.here:
+            self._inner.resume()
 
     def heard(self) -> tuple[str, int] | None:
         """Return the item that is being heard, or was last, and how many milliseconds of it left a device."""
@@ -526,6 +540,8 @@ class LastingSpeaker(_Lasting):
             self._trim()
             await super()._take(inner)
             self._offset = None
+            if self._paused:
+                inner.pause()
             hushes = self._hushes
             for piece in tuple(self._kept):
                 if hushes == self._hushes:

@@ -118,7 +118,8 @@ class Playout:
 
     There is one producer and one consumer. They share a deque, whose append and popleft are atomic; every other
     attribute is written by one of them alone. Hushing counts up an epoch, and the consumer discards what belongs to an
-    earlier one: no lock is held, and nothing that is put after the hush can be lost to it.
+    earlier one: no lock is held, and nothing that is put after the hush can be lost to it. A pause is a flag that only
+    the producer writes: the consumer fades out and stays where it is until the flag is gone.
 
     Where the sound starts, stops or runs dry its gain moves over 5 ms; what has run dry is continued by its last
     sample on the way down. What begins, or goes on after it had run dry, is held back as the `Prebuffer` says, unless
@@ -138,6 +139,7 @@ class Playout:
         self._item_id: str | None = None
         self._position = 0
         self._last_epoch = -1
+        self._paused = False
         self._droughts_seen = 0
         # The consumer's.
         self.held_back = 0
@@ -187,12 +189,26 @@ class Playout:
     def hush(self) -> None:
         """Fade out and forget everything that was put so far."""
         self._epoch += 1
+        self._paused = False
+
+    def pause(self) -> None:
+        """Fade out and stay there."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Fade in and go on."""
+        self._paused = False
 
     def fill(self, out: Samples) -> list[Run]:
         """Write the next samples and say what they were."""
         runs: list[Run] = []
         done = 0
+        paused = self._paused
         while done < len(out):
+            if paused and not self._gain:
+                out[done:] = 0
+                done = len(out)
+                break
             piece = self._next()
             if piece is None or (self._gain and not self._at and not piece.continues):
                 self._going = False
@@ -207,7 +223,7 @@ class Playout:
             else:
                 self._go()
                 start = piece.start + self._at
-                count = self._copy(piece, out[done:])
+                count = self._copy(piece, out[done:], falling=paused or piece.epoch != self._epoch)
                 runs.append(Run(done, piece.item_id, start, count))
                 done += count
         self._clock += done
@@ -242,14 +258,13 @@ class Playout:
         if self._at == len(piece.samples):
             self._piece = None
 
-    def _copy(self, piece: _Piece, out: Samples) -> int:
-        """Play from the piece, on the way up or, after a hush, down; return how many samples."""
-        stale = piece.epoch != self._epoch
-        count = min(len(out), len(piece.samples) - self._at, self._gain if stale else len(out))
+    def _copy(self, piece: _Piece, out: Samples, *, falling: bool) -> int:
+        """Play from the piece, on the way up or, after a hush or a pause, down; return how many samples."""
+        count = min(len(out), len(piece.samples) - self._at, self._gain if falling else len(out))
         out[:count] = piece.samples[self._at : self._at + count]
         if count:
             self._last = piece.samples[self._at + count - 1]
-        if stale:
+        if falling:
             out[:count] *= self._ramp[self._gain - count : self._gain][::-1]
             self._gain -= count
         elif self._gain < len(self._ramp):

@@ -29,6 +29,7 @@ class PulledSpeaker:
         """Samples taken so far, silence included: the clock of the device."""
         self._queue: deque[tuple[str, Samples]] = deque()
         self._item_id, self._taken = "", 0
+        self._paused = False
 
     def take(self, samples: int) -> Samples:
         """Return so many samples of what is to be heard now, with silence where there is nothing."""
@@ -41,7 +42,7 @@ class PulledSpeaker:
 
     def pieces(self, samples: int) -> Iterator[tuple[str, Samples]]:
         """Yield at most so many samples of what is to be heard now, with the items that they belong to."""
-        while self._queue and samples:
+        while self._queue and samples and not self._paused:
             item_id, sound = self._queue.popleft()
             piece, rest = sound[:samples], sound[samples:]
             if len(rest):
@@ -60,6 +61,15 @@ class PulledSpeaker:
     def hush(self) -> None:
         """Forget what was not taken yet."""
         self._queue.clear()
+        self._paused = False
+
+    def pause(self) -> None:
+        """Give silence until `resume` or `hush`."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Go on."""
+        self._paused = False
 
     def heard(self) -> tuple[str, int] | None:
         """Return the item that was taken last, and how many milliseconds of it."""

@@ -9,7 +9,7 @@ import anyio
 import numpy as np
 
 from vivavoce.agent.framing import Framer
-from vivavoce.ports import Finishing, Tapped
+from vivavoce.ports import Finishing, Pausable, Tapped
 from vivavoce.speech.pcm import Resampler
 
 if TYPE_CHECKING:
@@ -92,6 +92,16 @@ class ResampledSpeaker:
         self._resampler.clear()
         self._held, self._taken = False, 0
         self._speaker.hush()
+
+    def pause(self) -> None:
+        """Fall silent and stay there, if the device can, until `resume` or `hush`."""
+        if isinstance(self._speaker, Pausable):
+            self._speaker.pause()
+
+    def resume(self) -> None:
+        """Go on."""
+        if isinstance(self._speaker, Pausable):
+            self._speaker.resume()
 
     def heard(self) -> tuple[str, int] | None:
         """Return what the device says, and all of an item when all of it has been heard."""

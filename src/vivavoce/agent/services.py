@@ -126,7 +126,7 @@ def _public(tool: Mapping[str, Any]) -> dict[str, Any]:
 
 def _local(settings: Settings, environ: Mapping[str, str]) -> Service:
     key = _checked(environ, OURS)
-    extensions = {"vivavoce": {"partials": True, "timings": True, "adaptive": True}}
+    extensions = {"vivavoce": {"partials": True, "timings": True, "adaptive": True, "considerate": True}}
     return Service(_with(settings.url or "", model=settings.model), _bearer(key), OURS, session=extensions)
 
 

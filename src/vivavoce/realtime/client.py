@@ -179,6 +179,14 @@ class Hush(Effect, frozen=True):
     """Fall silent now."""
 
 
+class Duck(Effect, frozen=True):
+    """Fall silent now, but forget nothing: somebody speaks, perhaps not to us."""
+
+
+class Unduck(Effect, frozen=True):
+    """Go on from there."""
+
+
 class Show(Effect, frozen=True, kw_only=True):
     """Show words."""
 
@@ -231,7 +239,7 @@ class Renew(Effect, frozen=True):
     """Open another connection instead of this one, whose session ends soon."""
 
 
-AnyEffect: TypeAlias = Play | Hush | Show | Run | Stop | Cite | Warn | Report | Renew
+AnyEffect: TypeAlias = Play | Hush | Duck | Unduck | Show | Run | Stop | Cite | Warn | Report | Renew
 Input: TypeAlias = wire.AnyServerEvent | wire.Unknown | AnyHappened
 Output: TypeAlias = wire.AnyClientEvent | AnyEffect
 Outputs: TypeAlias = "Iterator[Output]"
@@ -271,10 +279,12 @@ class _Turn:
     """Whether the server answers turns by itself."""
     unanswered: bool = False
     """Whether one has ended that it will answer, and has not begun to."""
+    drafted: bool = False
+    """Whether words of the open one were shown."""
 
     def begin(self, item_id: str) -> None:
         """Note that the person speaks."""
-        self.open, self.unanswered = item_id, False
+        self.open, self.unanswered, self.drafted = item_id, False, False
 
     def end(self) -> None:
         """Note that the turn is taken."""
@@ -424,6 +434,7 @@ class ClientSession:
         self._playing: dict[str, int] = {}
         """Items whose sound is queued or being heard, in this order, and how many milliseconds were heard of each."""
         self._all_played = False
+        self._ducked = False
         self._calls: dict[str, _Calls] = {}
         self._patience = _Patience()
         self._aside = _Aside()
@@ -498,6 +509,7 @@ class ClientSession:
 
     def _passed(self, outputs: Outputs) -> Outputs:
         for output in map(self._stamped, outputs):
+            self._ducked = self._ducked and not isinstance(output, Hush)
             if isinstance(output, wire.ClientEvent):
                 self._recall.follow(output)
                 if not self._ready and not isinstance(output, wire.SessionUpdate):
@@ -711,9 +723,10 @@ class ClientSession:
         self._life.end(why)
         self._backlog.lose()
         self._speech_open = self._held_bytes is not None
-        if self._turn.open is not None:
+        if self._turn.open is not None and self._turn.drafted:
             yield Show(role="user", item_id=self._turn.open, text="", final=True)
         self._turn.end()
+        yield from self._unduck()
         yield from self._salvage()
         self._aside.response = None
         for calls in self._calls.values():
@@ -793,6 +806,10 @@ class ClientSession:
             case wire.SpeechStarted():
                 yield from self._begin(greet=False)
                 yield from self._speech_started(event)
+            case wire.OverlapStarted():
+                yield from self._duck()
+            case wire.OverlapEnded():
+                yield from self._unduck()
             case wire.SpeechStopped() | wire.InputAudioBufferCommitted() | wire.InputAudioBufferCleared():
                 self._speech_ended(event)
             case wire.ResponseCreated() if self._is_aside(event):
@@ -828,6 +845,17 @@ class ClientSession:
         self._patience = _Patience()
         if self._interruptible:
             yield from self._interrupt(cancel=False)
+        yield from self._unduck()
+
+    def _duck(self) -> Outputs:
+        if self._playing and not self._ducked:
+            self._ducked = True
+            yield Duck()
+
+    def _unduck(self) -> Outputs:
+        if self._ducked:
+            self._ducked = False
+            yield Unduck()
 
     def _speech_ended(
         self, event: wire.SpeechStopped | wire.InputAudioBufferCommitted | wire.InputAudioBufferCleared
@@ -856,6 +884,7 @@ class ClientSession:
             case wire.OutputAudioTranscriptDelta() | wire.OutputTextDelta():
                 yield from self._says(event)
             case wire.InputTranscriptPartial():
+                self._turn.drafted = True
                 yield Show(role="user", item_id=event.item_id, text=event.transcript)
             case wire.TranscriptionDelta():
                 yield from self._heard(self._hearing.piece(event.item_id, event.delta))
