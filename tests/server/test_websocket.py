@@ -19,7 +19,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from vivavoce.ports import Samples, Text
-from vivavoce.server import listening, websocket
+from vivavoce.server import listening
 from vivavoce.server.hub import Hub
 from vivavoce.speech.pcm import to_pcm16
 from vivavoce.testing import ScriptedLanguageModel, ScriptedVad, tone
@@ -169,7 +169,7 @@ async def test_client_that_vanishes_while_it_is_answered_frees_its_session(engin
 async def test_client_that_does_not_read_is_closed(
     engines: Make, serving: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(websocket, "STALL_S", 0.2)
+    monkeypatch.setattr(listening, "STALL_S", 0.2)
     hub = Hub(engines(llm=ScriptedLanguageModel([[Text("word " * 1_000_000)] * 2])))
     async with serving(hub) as url, await raw(url) as client, connect(url) as other:
         await event(other)
@@ -194,7 +194,7 @@ async def test_client_that_does_not_read_does_not_fill_the_memory(
 async def test_client_that_never_takes_its_bytes_does_not_keep_the_socket(
     engines: Make, serving: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(websocket, "STALL_S", 0.1)
+    monkeypatch.setattr(listening, "STALL_S", 0.1)
     monkeypatch.setattr(listening, "LINGER_S", 0.1)
     hub = Hub(engines(llm=ScriptedLanguageModel([[Text("word " * 1_000_000)] * 2])))
     async with serving(hub) as url, await raw(url) as client:

@@ -30,6 +30,7 @@ from vivavoce.realtime.values import (
 )
 from vivavoce.server.ahead import Budget
 from vivavoce.server.auth import SOMEBODY
+from vivavoce.server.detector import Detector
 from vivavoce.server.engine import Engine, Engines
 from vivavoce.server.limits import Limits, Turnstile
 
@@ -89,6 +90,7 @@ class Hub:
         self._max_sessions = max_sessions
         self._lifetime_s = lifetime_s
         self.budget = budget or Budget()
+        self._detector = Detector(engines.vad)
         self._lead_s = lead_s
         self._running: set[Engine] = set()
         self._ended = anyio.Event()
@@ -223,7 +225,15 @@ class Hub:
             context_tokens=llm.context_tokens if isinstance(llm, Bounded) else CONTEXT_TOKENS,
             voices=tuple(self.engines.tts.voices),
         )
-        return Engine(state, self.engines, link, lead_s=self._lead_s, budget=self.budget, watch=watch)
+        return Engine(
+            state,
+            self.engines,
+            link,
+            lead_s=self._lead_s,
+            budget=self.budget,
+            detector=self._detector,
+            watch=watch,
+        )
 
 
 def _transcribing(session: Session) -> TranscriptionSession:

@@ -33,6 +33,8 @@ MAX_MESSAGE: Final = 21 * 1024 * 1024
 PING_S: Final = 20.0
 LINGER_S: Final = 5.0
 """Time that a client has to take the close frame and what was sent before it."""
+STALL_S: Final = 10.0
+"""A client that takes nothing for so long is gone."""
 SHUTDOWN_S: Final = 3
 BACKLOG: Final = 128
 MAX_CONNECTIONS: Final = 1024
@@ -50,6 +52,10 @@ class ServeError(VivavoceError):
     """The server cannot listen; the message names the remedy."""
 
 
+class StalledError(Exception):
+    """The client takes nothing of what is sent."""
+
+
 class Server(uvicorn.Server):
     """A uvicorn that leaves signals to its owner."""
 
@@ -62,13 +68,41 @@ class Server(uvicorn.Server):
 class WebSocketProtocol(WebSocketsSansIOProtocol):
     """A WebSocket that always ends: with a close frame where the client listens, without one where it does not."""
 
+    _lingering: asyncio.TimerHandle | None = None
+    _impatience: asyncio.TimerHandle | None = None
+    _stalled = False
+
     async def send(self, message: ASGISendEvent) -> None:
-        """Send; a close does not wait for a client that does not read."""
+        """Send; a close does not wait for a client that does not read.
+
+        Raises:
+            StalledError: the client has not read for long.
+        """
         if message["type"] == "websocket.close":
             self.writable.set()
+        else:
+            await self.writable.wait()
+            if self._stalled:
+                raise StalledError(f"The client has read nothing for {STALL_S:g} seconds.")
         await super().send(message)
 
-    _lingering: asyncio.TimerHandle | None = None
+    def pause_writing(self) -> None:
+        """Let senders wait, but not for ever; one timer a pause costs less than one a message."""
+        super().pause_writing()
+        self._impatience = self.loop.call_later(STALL_S, self._give_up)
+
+    def resume_writing(self) -> None:
+        """Let senders go on."""
+        super().resume_writing()
+        self._wait_patiently()
+
+    def _give_up(self) -> None:
+        self._stalled = True
+        self.writable.set()
+
+    def _wait_patiently(self) -> None:
+        if self._impatience is not None:
+            self._impatience.cancel()
 
     def send_receive_event_to_app(self) -> None:
         """Hand a message on; few small ones do not stop the reading, as to stop and go on takes two system calls."""
@@ -89,6 +123,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End; a timer would keep what the session was."""
         super().connection_lost(exc)
+        self._wait_patiently()
         if self._lingering is not None:
             self._lingering.cancel()
 
