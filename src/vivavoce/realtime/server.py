@@ -143,6 +143,8 @@ KEPT_BEFORE_SPEECH_MS = 2000
 """Sound kept for the padding while nobody speaks, beyond the padding itself; detection may lag this much."""
 UNDECIDED_S, LONGEST_OVERLAP_S = 1.5, 10.0
 """Nobody waits longer to know whether an answer is interrupted, or for the end of what does not interrupt it."""
+NEARLY_OVER_MS = 1500
+"""Of a question: who says "yes" then answers it."""
 SILENCE = "(The user says nothing.)"
 """What a model is told after the time-out of silence."""
 
@@ -176,6 +178,9 @@ class _Overlap:
 
     turn: _Turn
     since: float
+    """Seconds."""
+    since_ms: float
+    """On the time line of the sound."""
     paused: bool = True
     """Whether the client has paused the answer."""
     verdict: Literal["backchannel", "aside"] | None = None
@@ -247,6 +252,8 @@ class ServerSession:
         self._allowances = allowances
         self._forgotten: set[str] = set()
         self._played_until = 0.0
+        self._audible_until_ms = 0.0
+        """When the answer will have been heard, on the time line of the user's sound: as fast as that comes."""
         self._quiet_since: float | None = None
 
     def _shown(self, session: AnySession) -> AnySession:
@@ -458,8 +465,8 @@ class ServerSession:
             return
         start_ms = round(max(fact.ms - (self._padding_ms() or 0), self._buffer.start_ms))
         turn = _Turn(self._new_id("item"), start_ms)
-        if self._considerate and self._heard_until(now):
-            self._overlap = _Overlap(turn, now)
+        if self._considerate and self._audible:
+            self._overlap = _Overlap(turn, now, self._buffer.end_ms)
             yield OverlapStarted(item_id=turn.item_id, audio_start_ms=start_ms)
             yield Listen(turn.item_id, start_ms)
         else:
@@ -473,7 +480,7 @@ class ServerSession:
         if not listened:
             yield Listen(turn.item_id, turn.start_ms)
         if self._interruptible:
-            self._played_until = 0.0
+            self._audible_until_ms = 0.0
             if self._current is not None:
                 self._owed = None
                 yield from self._cancel(self._current, "turn_detected")
@@ -553,10 +560,24 @@ class ServerSession:
         """Tell whether not everything that is heard over an answer is to interrupt it."""
         return self._interruptible and _extensions(self.session).considerate
 
-    def _heard_until(self, now: float) -> bool:
+    @property
+    def _audible(self) -> bool:
         """Tell whether the answer is being heard, as far as the server can know."""
         begun = self._current is not None and self._open[self._current].answer.audio_ms > 0
-        return begun or now < self._played_until
+        return begun or self._buffer.end_ms < self._audible_until_ms
+
+    @property
+    def _awaits_answer(self) -> bool:
+        """Tell whether what was said is over, or is a question that nearly is."""
+        if not self._audible:
+            return True
+        left_ms = self._audible_until_ms - self._buffer.end_ms
+        if self._current is not None or left_ms > NEARLY_OVER_MS:
+            return False
+        said = [
+            entry.item for entry in self.conversation if isinstance(entry.item, Message) and not _by_user(entry.item)
+        ]
+        return bool(said) and "".join(map(part_text, said[-1].content)).endswith("?")
 
     def _overheard(self, fact: Overheard, now: float) -> Outputs:
         overlap = self._overlap
@@ -574,7 +595,8 @@ class ServerSession:
         if overlap is None or not overlap.paused:
             return
         overlap.paused = False
-        if now is not None and self._played_until:
+        self._audible_until_ms += self._buffer.end_ms - overlap.since_ms
+        if now is not None:
             self._played_until += now - overlap.since
             self._quiet_since = self._quiet_since and self._quiet_since + now - overlap.since
         yield OverlapEnded(item_id=overlap.turn.item_id)
@@ -584,8 +606,7 @@ class ServerSession:
         overlap = self._overlap
         if overlap is None:
             return
-        answers = overlap.verdict == "backchannel" and not self._heard_until(now)
-        if overlap.verdict is None or answers:
+        if overlap.verdict is None or (overlap.verdict == "backchannel" and self._awaits_answer):
             yield from self._begin(overlap.turn)
         else:
             yield from self._drop_overlap(fact.ms, now)
@@ -599,7 +620,7 @@ class ServerSession:
 
     def _unless_heard(self) -> Outputs:
         """Take what is said over an answer for a turn where the client has silenced the answer."""
-        if self._overlap and self._current is None and not self._played_until:
+        if self._overlap and self._current is None and not self._audible_until_ms:
             yield from self._begin(self._overlap.turn)
 
     def _overlap_due(self) -> float | None:
@@ -737,7 +758,7 @@ class ServerSession:
         end = self.conversation.truncate(event.item_id, event.audio_end_ms)
         yield ConversationItemTruncated(item_id=event.item_id, content_index=event.content_index, audio_end_ms=end)
         if self._current is None:
-            self._played_until = 0.0
+            self._audible_until_ms = 0.0
         yield from self._unless_heard()
 
     # Responses -------------------------------------------------------------------------------------------------------
@@ -888,6 +909,8 @@ class ServerSession:
                 yield from waiting.answer.say(fact.text)
             case Spoke():
                 self._spoke = True
+                length_ms = len(fact.audio) * 1000 / waiting.generate.format.bytes_per_second
+                self._audible_until_ms = max(self._audible_until_ms, self._buffer.end_ms) + length_ms
                 if fact.response_id == self._current:
                     seconds = len(fact.audio) / waiting.generate.format.bytes_per_second
                     self._played_until = max(self._played_until, now) + seconds
@@ -932,7 +955,7 @@ class ServerSession:
     def _cancel(self, response_id: str, reason: CancelReason) -> Outputs:
         yield Cancel(response_id)
         if response_id == self._current:
-            self._played_until = 0.0
+            self._played_until = self._audible_until_ms = 0.0
         yield from self._close(
             Finished(response_id=response_id), "cancelled", StatusDetails(type="cancelled", reason=reason)
         )
