@@ -32,6 +32,7 @@ from vivavoce.realtime.client import (
     Captured,
     Cite,
     ClientSession,
+    Duck,
     Hush,
     Play,
     Played,
@@ -41,6 +42,7 @@ from vivavoce.realtime.client import (
     Run,
     Show,
     Stop,
+    Unduck,
     Warn,
 )
 from vivavoce.realtime.events import ClientEvent
@@ -132,8 +134,8 @@ class VoiceAgent:
                     print(f"{output.role}: {output.text}{' — interrupted' if output.cut else ''}")
             case Warn():
                 print(f"! {output.message}")
-            case Report() | Cite() | Stop() | Renew():
-                pass  # times, sources, calls that were interrupted, sessions about to expire
+            case Duck() | Unduck() | Report() | Cite() | Stop() | Renew():
+                pass  # this speaker cannot pause; times, sources, interrupted calls, sessions about to expire
 
     async def call(self, run: Run) -> None:
         """Run a tool and return its result."""
