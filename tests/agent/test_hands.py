@@ -69,6 +69,39 @@ async def test_a_call_that_takes_too_long_is_told_as_such():
         assert turn.said == "It did not answer."
 
 
+async def test_a_call_that_brings_nothing_is_told_as_such():
+    @tool
+    async def nothing() -> AsyncGenerator[str, None]:
+        """Bring nothing."""
+        return
+        yield
+
+    async with AsyncTalk(tools=[nothing], replies=[[Call("nothing", "{}")], "It brought nothing."]) as talk:
+        turn = await talk.say("Try it.")
+        assert told(talk.prompts[-1]) == ['{"error":"nothing ended without a result"}']
+        assert turn.said == "It brought nothing."
+
+
+async def test_a_result_that_comes_at_the_moment_of_the_interruption_is_dropped():
+    ready = anyio.Event()
+
+    @tool(cancel_on_interrupt=True, filler="")
+    async def look() -> str:
+        """Look it up."""
+        await ready.wait()
+        return "found"
+
+    replies: list[Reply] = [[Call("look", "{}")], "All right."]
+    async with AsyncTalk(tools=[look], replies=replies, realtime=True) as talk:
+        await talk.say("Look it up.", until=Run)
+        await anyio.sleep(0.1)  # the response that calls is done
+        ready.set()
+        talk.agent.say("Never mind.")
+        turn = await talk.listen()
+        assert turn.said == "All right."
+        assert [each.ok for each in talk.turns[0].calls] == [False]
+
+
 async def test_an_interruption_cancels_what_may_be_cancelled_and_nothing_else():
     ended = []
 

@@ -131,7 +131,9 @@ class Hands:
                     self._take(work, result)
 
     def _take(self, work: _Work, result: ToolResult) -> None:
-        """Tell what a call returns, or what it has to tell later."""
+        """Tell what a call returns, or what it has to tell later; one that was given up may return before it ends."""
+        if work.scope.cancel_called:
+            return
         run = work.run
         if result.sources:
             self._view.citing(Cite(run.call_id, result.sources))

@@ -148,6 +148,8 @@ class Toolbox:
                 if patience.cancelled_caught:
                     _log.warning("The tool %r was given up after %g s", called.name, called.timeout)
                     raise ToolError(f"{called.name} did not answer within {called.timeout:g} seconds")
+                if found is None and limit is not None:
+                    raise ToolError(f"{called.name} ended without a result")
                 if found is None:
                     return
                 yield found
