@@ -33,8 +33,8 @@ from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import pairwise
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -491,8 +491,7 @@ async def follow(callers: subprocess.Popen[str], watch: Watch) -> tuple[list[Row
 
 def report(profile: str, rows: list[Row]) -> Table:
     table = Table(
-        title=f"Sessions at once, {profile} models: ms of the answer and of late events, % of a core, frames in the queue of "
-        "a session, ms that the callers are behind",
+        title=f"Sessions at once, {profile} models: ms, % of a core, frames in a session's queue",
         title_justify="left",
     )
     for heading in (

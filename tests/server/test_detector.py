@@ -76,7 +76,7 @@ async def test_a_run_is_no_wider_than_allowed(monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_a_stream_that_is_alone_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detector, "GATHER_S", float("inf"))
+    monkeypatch.setattr(detector, "GATHER_S", 60.0)
     assert len(await alone(streams(1)[0])) == FRAMES
 
 
@@ -85,7 +85,7 @@ async def test_what_is_late_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> No
     async with create_task_group() as tasks:
         for sound in streams(2):
             tasks.start_soon(listen, ears, sound[:1], heard)
-    monkeypatch.setattr(detector, "GATHER_S", float("inf"))
+    monkeypatch.setattr(detector, "GATHER_S", 60.0)
     await listen(ears, streams(1)[0], heard, late=True)
     assert len(heard) == 2 + FRAMES
 

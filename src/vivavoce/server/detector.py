@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 import numpy as np
-from anyio.lowlevel import checkpoint
+from anyio import CancelScope, to_thread
 
 if TYPE_CHECKING:
     from vivavoce.ports import Samples, Vad, VadState
 
 GATHER_S: Final = 0.004
-"""How long a frame waits for those of other sessions, where there are others."""
+"""From one run to the next, where there is more than one stream."""
+WIDE: Final = 8
+"""Frames from which on a run is worth a thread: it leaves the interpreter to others meanwhile."""
 WIDEST: Final = 64
-"""Frames of one run: nothing else happens meanwhile."""
+"""Frames of one run."""
 
 
 @dataclass(eq=False)
@@ -41,6 +43,8 @@ class Detector:
         self._scored = anyio.Event()
         self._gathering = False
         self._crowded = False
+        self._ran_at = 0.0
+        self._thread = anyio.CapacityLimiter(1)
 
     def state(self) -> VadState:
         """Return the memory of a stream that has heard nothing."""
@@ -68,17 +72,25 @@ class Detector:
     async def _gather(self, *, late: bool) -> None:
         """Let others ask too, and score what was asked, even if whoever gathers is cancelled."""
         self._gathering = True
+        waits = self._ran_at + GATHER_S - anyio.current_time() if self._crowded and not late else 0.0
         try:
-            await (anyio.sleep(GATHER_S) if self._crowded and not late else checkpoint())
+            await anyio.sleep(max(waits, 0.0))
         finally:
-            self._gathering = False
-            asked, self._asked = self._asked[:WIDEST], self._asked[WIDEST:]
-            self._crowded = len(asked) > 1
-            self._run(asked)
-            self._scored.set()
-            self._scored = anyio.Event()
+            with CancelScope(shield=True):
+                await self._run()
 
-    def _run(self, asked: list[_Asked]) -> None:
+    async def _run(self) -> None:
+        asked, self._asked = self._asked[:WIDEST], self._asked[WIDEST:]
+        self._crowded, self._ran_at = len(asked) > 1, anyio.current_time()
+        if len(asked) < WIDE:
+            self._score(asked)
+        else:
+            await to_thread.run_sync(self._score, asked, limiter=self._thread)
+        self._gathering = False
+        self._scored.set()
+        self._scored = anyio.Event()
+
+    def _score(self, asked: list[_Asked]) -> None:
         try:
             scores, states = self._vad.score(np.stack([one.frame for one in asked]), [one.state for one in asked])
         except Exception as wrong:  # noqa: BLE001 - whoever asked is told
