@@ -202,6 +202,51 @@ async def test_a_renewed_line_says_nothing() -> None:
         tasks.cancel_scope.cancel()
 
 
+async def test_a_line_that_is_renewed_for_hours_never_waits() -> None:
+    world = World()
+    async with create_task_group() as tasks:
+        tasks.start_soon(world.line.run)
+        for _ in range(12):
+            await world.say("hello")
+            await anyio.sleep(300)
+            world.line.renew()
+            renewed = anyio.current_time()
+            await anyio.wait_all_tasks_blocked()
+            assert world.tries[-1] == renewed
+        tasks.cancel_scope.cancel()
+
+
+class Ready:
+    """A link on which everything has come already, so that nobody waits."""
+
+    def __init__(self) -> None:
+        self.come = ["one", "two"]
+
+    async def receive(self) -> Any:
+        if not self.come:
+            await anyio.sleep_forever()
+        return self.come.pop(0)
+
+    async def close(self) -> None: ...
+
+
+async def test_nothing_of_a_session_is_heard_after_it_was_left() -> None:
+    world = World()
+    heard: list[Any] = []
+    link: Any = Ready()
+
+    def hear(event: Any) -> None:
+        heard.append(event)
+        line.renew()
+
+    line = Line(link, world.opening, watcher=world, hear=hear, lost=world.lose)
+    async with create_task_group() as tasks:
+        tasks.start_soon(line.run)
+        await anyio.wait_all_tasks_blocked()
+        assert heard == ["one"]
+        tasks.cancel_scope.cancel()
+
+
 async def test_what_cannot_be_sent_is_forgotten_only_where_another_link_comes() -> None:
     world = World()
     await world.server.close()

@@ -111,7 +111,7 @@ class Line:
                 async with opening as self._link, aclosing(self):
                     with CancelScope() as self._reading:
                         await self._receive()
-                self._ready_at = None
+                self._leave()
             except LinkClosed as closed:
                 if self._reopen is None or hopeless(closed) or not (self._worked or closed.code in NOT_YET):
                     raise
@@ -152,7 +152,7 @@ class Line:
         self._lost_at = None
 
     async def _receive(self) -> None:
-        while True:
+        while not self._reading.cancel_called:  # what has come already is received without a chance to be cancelled
             try:
                 event = await self._link.receive()
             except ProtocolError as wrong:
@@ -160,13 +160,16 @@ class Line:
             else:
                 self._hear(event)
 
-    def _lose(self) -> None:
-        now = anyio.current_time()
-        if self._ready_at is not None and now - self._ready_at >= STEADY_S:
+    def _leave(self) -> None:
+        """Note that the session is over."""
+        if self._ready_at is not None and anyio.current_time() - self._ready_at >= STEADY_S:
             self._backoff.reset()
         self._ready_at = None
+
+    def _lose(self) -> None:
+        self._leave()
         if self._lost_at is None:
-            self._lost_at = now
+            self._lost_at = anyio.current_time()
             lost = "Connection lost; reconnecting …"
             self._watcher.note(lost if self._worked else "The server takes no session yet; trying again …")
         self._lost()
