@@ -14,7 +14,7 @@ from tests.scenarios.people import Onlooker
 
 from vivavoce import compose
 from vivavoce.agent import services
-from vivavoce.agent.agent import Agent
+from vivavoce.agent.agent import OUTBOX_FRAMES, Agent
 from vivavoce.agent.mouth import REPLAY
 from vivavoce.agent.tools import Toolbox
 from vivavoce.config import Settings
@@ -174,6 +174,47 @@ async def test_muted_the_server_hears_nothing():
         here.line.hear(np.zeros(480, np.float32))
         await here.until(lambda: here.sent(wire.InputAudioBufferAppend))
         assert len(here.sent(wire.InputAudioBufferAppend)) == 1
+
+
+async def test_a_turn_that_goes_on_when_the_microphone_is_muted_is_ended_and_answered():
+    async with scene("A fish.") as here:
+        here.line.hear(tone(440, 0.5, RATE))
+        await here.until(lambda: here.agent._client.state == "hearing you")
+        await here.until(lambda: len(here.sent(wire.InputAudioBufferAppend)) == 25)
+        here.agent.muted = True
+        here.line.hear(tone(440, 1.0, RATE))
+        await here.until(lambda: here.answers() == ["A fish."])
+        loud = [each for each in here.sent(wire.InputAudioBufferAppend) if any(each.audio)]
+        assert len(loud) == 25
+
+
+async def test_a_turn_that_goes_on_when_push_to_talk_begins_is_forgotten():
+    async with scene("A fish.") as here:
+        here.line.hear(tone(440, 0.5, RATE))
+        await here.until(lambda: here.agent._client.state == "hearing you")
+        here.agent.push_to_talk = True
+        await here.until(lambda: here.agent.quiet)
+        here.agent.say("What is it?")
+        await here.until(lambda: here.answers() == ["A fish."])
+
+
+async def test_sound_is_dropped_where_the_network_stalls_and_nothing_else():
+    async with scene("A fish.") as here:
+        news = [wire.ConversationItemDelete(item_id=str(number)) for number in range(OUTBOX_FRAMES)]
+        for event in news:
+            here.agent._post(event)
+        sound = wire.InputAudioBufferAppend(audio=bytes(960))
+        here.agent._post(sound)
+        here.agent._post(sound)
+        assert [*here.agent._outbox][: len(news)] == news
+        here.agent._outbox.clear()
+
+
+async def test_what_utf_8_cannot_carry_does_not_end_the_talk():
+    async with scene("A fish.") as here:
+        here.agent.say("What is \udce4?")
+        await here.until(lambda: here.answers() == ["A fish."])
+        assert wire.encode(here.sent(wire.ConversationItemCreate)[0])
 
 
 async def test_the_last_answer_is_repeated_in_full():

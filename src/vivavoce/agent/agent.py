@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
+from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, assert_never
@@ -187,7 +188,7 @@ class Agent:
         self._line = Line(link, reopen, watcher=view, hear=self._take, lost=self._lose)
         self._view = view
         self._hands = Hands(tools, view, self.step, manner)
-        self._ears = None if microphone is None else Ears(microphone, view.level)
+        self._ears = None if microphone is None else Ears(microphone, view.level, self._in_turn)
         self._mouth = Mouth(speaker)
         self._devices = (microphone, speaker)
         self._in_step = in_step
@@ -286,6 +287,7 @@ class Agent:
 
     def say(self, text: str) -> None:
         """Send what the person typed."""
+        text = text.encode("utf-8", "replace").decode()
         typed = Show(role="user", item_id="typed", text=text, final=True)
         self._view.words(typed)
         self._note_heard()
@@ -370,14 +372,18 @@ class Agent:
     async def _listen(self, ears: Ears) -> None:
         if self._in_step:
             await self._until_server_waits()
-        async for audio in ears.frames():
-            if audio is not None:
-                self.step(Captured(audio))
-            if self._in_step:
-                self._note_heard()
-                await self._until_server_waits()
+        async with aclosing(ears.frames()) as frames:
+            async for audio in frames:
+                if audio is not None:
+                    self.step(Captured(audio))
+                if self._in_step:
+                    self._note_heard()
+                    await self._until_server_waits()
         await self._until_answered()
         self.stop()
+
+    def _in_turn(self) -> bool:
+        return self._client.state == "hearing you"
 
     async def _until_server_waits(self) -> None:
         """Wait until the server has heard everything and has nothing to say that is not queued yet."""
@@ -471,8 +477,10 @@ class Agent:
     def _post(self, event: AnyClientEvent) -> None:
         """Queue an event; when the network stalls the oldest sound is dropped, never anything else."""
         if isinstance(event, InputAudioBufferAppend) and len(self._outbox) >= OUTBOX_FRAMES:
-            self._outbox.remove(next(old for old in self._outbox if isinstance(old, InputAudioBufferAppend)))
-            self._dropped += 1
+            oldest = next((at for at, old in enumerate(self._outbox) if isinstance(old, InputAudioBufferAppend)), None)
+            if oldest is not None:
+                del self._outbox[oldest]
+                self._dropped += 1
         self._outbox.append(event)
         self._posted.set()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from vivavoce.speech.pcm import level_db, to_pcm16
@@ -15,12 +16,15 @@ if TYPE_CHECKING:
 class Ears:
     """Listens to a microphone and passes on what the server may hear."""
 
-    def __init__(self, microphone: Microphone, level: Callable[[float], None]) -> None:
+    def __init__(
+        self, microphone: Microphone, level: Callable[[float], None], in_turn: Callable[[], bool] = lambda: False
+    ) -> None:
         """Get ready.
 
         Args:
             microphone: what to listen to.
             level: told how loud each frame is, dB below full scale, whether it is passed on or not.
+            in_turn: tells whether the server waits for the end of a turn, which it can only hear.
         """
         self.muted = False
         self.push_to_talk = False
@@ -28,6 +32,7 @@ class Ears:
         """Whether push-to-talk is pressed."""
         self._microphone = microphone
         self._level = level
+        self._in_turn = in_turn
 
     @property
     def open(self) -> bool:
@@ -40,6 +45,11 @@ class Ears:
         Raises:
             DeviceError: the microphone has gone.
         """
-        async for frame in self._microphone.frames():
-            self._level(level_db(frame))
-            yield to_pcm16(frame) if self.open else None
+        async with aclosing(self._microphone.frames()) as frames:
+            async for frame in frames:
+                self._level(level_db(frame))
+                sound = to_pcm16(frame)
+                if self.open:
+                    yield sound
+                else:
+                    yield bytes(len(sound)) if self._in_turn() else None

@@ -722,16 +722,20 @@ class ClientSession:
         self._ready, self._refused = False, 0
         self._life.end(why)
         self._backlog.lose()
-        self._speech_open = self._held_bytes is not None
-        if self._turn.open is not None and self._turn.drafted:
-            yield Show(role="user", item_id=self._turn.open, text="", final=True)
-        self._turn.end()
-        yield from self._unduck()
+        yield from self._drop_turn()
         yield from self._salvage()
         self._aside.response = None
         for calls in self._calls.values():
             calls.done = True
         yield from self._go_on()
+
+    def _drop_turn(self) -> Outputs:
+        """Forget a turn that the server will not take any more."""
+        self._speech_open = self._held_bytes is not None
+        if self._turn.open is not None and self._turn.drafted:
+            yield Show(role="user", item_id=self._turn.open, text="", final=True)
+        self._turn.end()
+        yield from self._unduck()
 
     def _salvage(self) -> Outputs:
         """Leave the answer that is open as it was heard; one of which nothing was heard is asked for again."""
@@ -798,11 +802,7 @@ class ClientSession:
                 self._life.begin(event.session.expires_at)
                 yield wire.SessionUpdate(session=self._wanted)
             case wire.SessionUpdated():
-                self._learn(event.session.vivavoce)
-                yield from self._begin()
-                detection = event.session.audio.input.turn_detection
-                self._interruptible = not isinstance(detection, TurnDetection) or detection.interrupt_response
-                self._turn.answers = isinstance(detection, TurnDetection) and detection.create_response
+                yield from self._follow_settings(event)
             case wire.SpeechStarted():
                 yield from self._begin(greet=False)
                 yield from self._speech_started(event)
@@ -836,6 +836,16 @@ class ClientSession:
                 yield Report(event)
             case _:
                 yield from self._told(event)
+
+    def _follow_settings(self, event: wire.SessionUpdated) -> Outputs:
+        self._learn(event.session.vivavoce)
+        yield from self._begin()
+        detection = event.session.audio.input.turn_detection
+        if isinstance(detection, TurnDetection):
+            self._interruptible, self._turn.answers = detection.interrupt_response, detection.create_response
+        else:
+            self._interruptible, self._turn.answers = True, False
+            yield from self._drop_turn()
 
     def _speech_started(self, event: wire.SpeechStarted) -> Outputs:
         yield from self._heard(self._hearing.begun(event.item_id))
