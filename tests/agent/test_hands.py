@@ -11,8 +11,9 @@ import pytest
 from vivavoce import tool
 from vivavoce.agent.functions import Found
 from vivavoce.ports import Call
-from vivavoce.realtime.client import Cite, Run
+from vivavoce.realtime.client import Cite, Run, Show
 from vivavoce.realtime.conversation import PromptMessage
+from vivavoce.realtime.events import TranscriptionCompleted
 from vivavoce.realtime.values import Source
 from vivavoce.testing.talk import AsyncTalk
 
@@ -272,6 +273,18 @@ async def test_a_call_with_consequences_waits_for_a_yes(way):
         assert bank.sent == [(10, "Bob")]
         assert "10 euros were sent to Bob." in agreed.meant
         assert "I have sent it." not in agreed.said, "the model does not know yet"
+
+
+async def test_words_from_before_the_question_do_not_answer_it():
+    bank = Bank()
+    async with AsyncTalk(tools=[bank.tool], replies=teller) as talk:
+        turn = await talk.say("Send money to Bob.")
+        spoken = next(event.item_id for _, event in turn.events if isinstance(event, Show) and event.role == "user")
+        talk.agent._take(TranscriptionCompleted(item_id=spoken, content_index=0, transcript="Yes, please."))
+        await talk.listen(1.0)
+        assert bank.sent == []
+        await talk.say("Yes.", until="were sent")
+        assert bank.sent == [(10, "Bob")]
 
 
 async def test_a_key_agrees_as_well():

@@ -55,6 +55,7 @@ from vivavoce.realtime.events import (
     AnyServerEvent,
     ClientEvent,
     InputAudioBufferAppend,
+    InputAudioBufferCommitted,
     OutputAudioDone,
     SessionCreated,
     SessionUpdated,
@@ -454,8 +455,10 @@ class Agent:
     def _look_at(self, event: AnyServerEvent | Unknown) -> None:
         """Take from an event what is no business of the session."""
         match event:
-            case SpeechStarted() if self._mouth.replaying:
-                self._mouth.hush()
+            case SpeechStarted() | InputAudioBufferCommitted():
+                self._hands.begun(event.item_id)
+                if self._mouth.replaying:
+                    self._mouth.hush()
             case SessionCreated():
                 self._tasks.start_soon(self._wait_for_settings)
             case SessionUpdated(session=Session(vivavoce=Extensions(voices=voices))) if voices:

@@ -6,6 +6,7 @@ returns at once and tells its news when there are any.
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -39,6 +40,8 @@ WHY: Final = {
     "forgotten": "the user talked of something else",
     "unanswered": "the user did not answer in time",
 }
+TURNS: Final = 16
+"""Of the person, that are remembered."""
 
 
 class Manner(NamedTuple):
@@ -87,6 +90,9 @@ class Hands:
         self._tasks: TaskGroup
         self._running: dict[str, _Work] = {}
         self._consent = Consent()
+        self._turns: deque[str] = deque(maxlen=TURNS)
+        self._before: frozenset[str] = frozenset()
+        """Turns that had begun when the person was asked: their words, which may come late, are no answer."""
         self._agreed: _Work | None = None
         self._joined = 0
         """Calls that wait for the result of the one that was agreed to."""
@@ -161,9 +167,13 @@ class Hands:
 
     # Consent ---------------------------------------------------------------------------------------------------------
 
+    def begun(self, item_id: str) -> None:
+        """Take that the person speaks; it will be told what."""
+        self._turns.append(item_id)
+
     def heard(self, show: Show) -> None:
         """Take what the person said or wrote: it may be the answer to a question of ours."""
-        if show.role != "user" or not show.final:
+        if show.role != "user" or not show.final or show.item_id in self._before:
             return
         self._bridged = False
         self._settling.cancel()
@@ -185,6 +195,7 @@ class Hands:
     def _hold(self, run: Run, question: str) -> None:
         match self._consent.called(run, question, anyio.current_time()):
             case Ask():
+                self._before = frozenset(self._turns)
                 self._view.confirm(run, question)
                 self._tasks.start_soon(self._expire)
                 self._step(Returned(run.call_id, HELD.format(question)))
