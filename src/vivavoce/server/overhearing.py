@@ -34,15 +34,18 @@ class Overhearing:
     """The question at the pause that goes on; 0 where none does."""
     _due: Iterator[int] = field(default_factory=lambda: count(FIRST_MS, STEP_MS))
     _next_ms: int = 0
+    _spoken_ms: float = 0.0
+    _silent_ms: float = 0.0
 
     def follow(self, ears: Ears, utterance: Utterance) -> None:
         """Ask the recogniser for the words so far when it is time, one question after the other."""
+        self._spoken_ms, self._silent_ms = ears.spoken_ms, ears.silent_ms
         if utterance.paused:
             return
         self._whole = 0
         self._next_ms = self._next_ms or next(self._due)
-        if ears.spoken_ms >= self._next_ms and self._told >= self._asked:
-            self._next_ms = next(ms for ms in self._due if ms > ears.spoken_ms)
+        if self._spoken_ms >= self._next_ms and self._told >= self._asked:
+            self._next_ms = next(ms for ms in self._due if ms > self._spoken_ms)
             self._asked += 1
             utterance.ask()
 
@@ -63,8 +66,8 @@ class Overhearing:
 
     def _evidence(self, ears: Ears, *, ended: bool) -> Evidence:
         return Evidence(
-            spoken_ms=ears.spoken_ms,
-            silent_ms=ears.silent_ms,
+            spoken_ms=self._spoken_ms,
+            silent_ms=self._silent_ms,
             words=self._words,
             settled=0 < self._whole <= self._told,
             ended=ended,

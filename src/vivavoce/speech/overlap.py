@@ -18,6 +18,9 @@ LONGEST_BACKCHANNEL_MS = 1200
 """Whoever goes on longer is to be heard, whatever the words."""
 UNHEARD_MS = 900
 """Speech so long interrupts where the recogniser has told nothing yet."""
+BLIP_MS = 240
+"""Too short for a word that is neither an order nor the sign of a listener; a recogniser makes one of it all the same.
+"""
 FAINT_DB = 12.0
 """Who is weaker by this than the person's own turns is somewhere else."""
 FAINT_MS = 192
@@ -81,8 +84,10 @@ def _by_words(evidence: Evidence, words: str) -> Verdict | None:
     if is_order(words):
         return "addressed" if whole or evidence.spoken_ms >= SURE_MS else None
     backchannel = is_backchannel(words)
+    if whole and not backchannel:
+        return "aside" if evidence.spoken_ms < BLIP_MS else "addressed"
     if whole:
-        return "backchannel" if backchannel else "addressed"
+        return "backchannel"
     patience_ms = LONGEST_BACKCHANNEL_MS if backchannel else SUSTAINED_MS
     return "addressed" if evidence.spoken_ms >= patience_ms and not evidence.silent_ms else None
 
