@@ -60,6 +60,7 @@ class Slow:
 
     def __init__(self):
         self.played: list[tuple[str, int]] = []
+        self.finished: list[str] = []
         self.pace_ms: float = float("inf")
         self._item = ""
         self._ms = 0.0
@@ -73,6 +74,9 @@ class Slow:
 
     def hush(self):
         self.played.append(("hush", 0))
+
+    def finish(self, item_id):
+        self.finished.append(item_id)
 
     def heard(self):
         return (self._item, int(min(self._ms, self.pace_ms))) if self._item else None
@@ -240,6 +244,15 @@ async def test_who_speaks_over_the_repetition_silences_it():
         here.line.hear(tone(440, 0.4, RATE))
         await here.until(lambda: here.speaker.played[-1] == ("hush", 0))
         assert not here.sent(wire.ConversationItemTruncate)
+
+
+async def test_the_speaker_waits_for_no_more_sound_when_the_link_has_gone():
+    async with scene("A fish.") as here:
+        here.agent.say("What is it?")
+        await here.until(lambda: here.answers() and here.agent.quiet)
+        finished = len(here.speaker.finished)
+        here.agent._lose()
+        await here.until(lambda: len(here.speaker.finished) > finished)
 
 
 async def test_voices_are_learnt_and_changed():

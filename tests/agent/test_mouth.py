@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from vivavoce.agent.mouth import Mouth
+from vivavoce.agent.pulled import PulledSpeaker
+from vivavoce.agent.rates import ResampledSpeaker
 from vivavoce.realtime.client import Play
 
 pytestmark = pytest.mark.anyio
@@ -83,3 +85,21 @@ async def test_the_last_answer_is_the_one_that_is_repeated():
         assert mouth.replay()
         await anyio.wait_all_tasks_blocked()
         assert speaker.taken[-1] == "replay"
+
+
+async def test_a_repetition_at_another_rate_is_played_to_its_end():
+    device = PulledSpeaker(8_000)
+    speaker = ResampledSpeaker(24_000, device)
+    async with mouth_of(speaker) as mouth, anyio.create_task_group() as tasks:
+        tasks.start_soon(speaker.run)
+        mouth.play(Play("a", PIECE))
+        mouth.finish("a")
+        await anyio.wait_all_tasks_blocked()
+        device.take(8_000)
+        assert mouth.replay()
+        await anyio.wait_all_tasks_blocked()
+        device.take(8_000)
+        mouth.heard(None)
+        assert mouth.idle
+        assert not mouth.replaying
+        tasks.cancel_scope.cancel()

@@ -57,6 +57,7 @@ from vivavoce.realtime.events import (
     InputAudioBufferAppend,
     InputAudioBufferCommitted,
     OutputAudioDone,
+    ResponseDone,
     SessionCreated,
     SessionUpdated,
     SpeechStarted,
@@ -235,8 +236,13 @@ class Agent:
                 self._post(output)
             else:
                 self._do(output)
-        if isinstance(happened, OutputAudioDone):
-            self._mouth.finish(happened.item_id)
+        match happened:
+            case OutputAudioDone(item_id=item_id):
+                self._mouth.finish(item_id)
+            case ResponseDone() | Lost():
+                self._mouth.finish()
+            case _:
+                pass
         self._line.follow(ready=self._client.ready)
         if (due := self._due()) != self._alarm.deadline:
             self._alarm.deadline = due

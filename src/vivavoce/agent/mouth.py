@@ -62,10 +62,11 @@ class Mouth:
             self._last[1].extend(piece.audio)
         self._queue(piece.item_id, piece.audio)
 
-    def finish(self, item_id: str) -> None:
-        """Note that all sound of an answer has come, so that a short one is not held back for more."""
-        if item_id == self._last[0]:
-            self._queue(item_id, b"")
+    def finish(self, item_id: str | None = None) -> None:
+        """Note that all sound of an answer, or of the last one, has come: nothing is held back for more."""
+        last = self._last[0]
+        if last and item_id in {None, last}:
+            self._queue(last, b"")
 
     def replay(self) -> bool:
         """Play the last answer again from its beginning, or tell that there is none."""
@@ -74,6 +75,7 @@ class Mouth:
             self.hush()
             self.replaying = True
             self._queue(REPLAY, bytes(audio))
+            self._queue(REPLAY, b"")
         return bool(item_id)
 
     def hush(self) -> None:
