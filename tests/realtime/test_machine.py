@@ -42,6 +42,8 @@ PATCHES = [
     {"output_modalities": ["audio"]},
     {"output_modalities": ["text", "audio"]},
     {"vivavoce": {"partials": True, "timings": True}},
+    {"vivavoce": {"considerate": True}},
+    {"vivavoce": {"considerate": False}},
     {"instructions": 5},
     {"bogus": 1},
 ]
@@ -64,7 +66,7 @@ class AnyOrder(RuleBasedStateMachine):
                 case wire.ConversationItemAdded(item=item) | wire.OutputItemAdded(item=item):
                     self.items.append(str(item.id))
                     self.calls += [str(item.call_id)] if hasattr(item, "call_id") else []
-                case wire.SpeechStarted(item_id=item_id):
+                case wire.SpeechStarted(item_id=item_id) | wire.OverlapStarted(item_id=item_id):
                     self.items.append(item_id)
                 case wire.ResponseCreated(response=response):
                     self.responses.append(response.id)
@@ -100,6 +102,11 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(ms=TIMES)
     def stopped(self, ms):
         self.tell(facts.Stopped(ms))
+
+    @rule(verdict=st.sampled_from(["addressed", "backchannel", "aside"]), known=st.booleans())
+    def overheard(self, verdict, known):
+        item_id = (self.server.half.speaking if known else None) or "nowhere"
+        self.tell(facts.Overheard(item_id, verdict))
 
     @rule(which=WHICH, text=WORDS, final=st.booleans())
     def heard(self, which, text, final):
