@@ -9,7 +9,9 @@ import anyio
 import pytest
 
 from vivavoce import tool
+from vivavoce.agent.conversation import Called
 from vivavoce.agent.functions import Found
+from vivavoce.agent.replay import fold
 from vivavoce.ports import Call
 from vivavoce.realtime.client import Cite, Run, Show
 from vivavoce.realtime.conversation import PromptMessage
@@ -226,16 +228,22 @@ async def test_a_quick_call_is_not_bridged():
         assert (await talk.say("Look it up.")).meant == "Here it is."
 
 
-async def test_sources_are_shown():
+async def test_sources_are_shown_once_and_recorded(tmp_path):
+    bees = Source(title="Bees", url="https://example.org/bees")
+
     @tool
     def look() -> Found:
         """Look it up."""
-        return Found("Bees dance.", (Source(title="Bees", url="https://example.org/bees"),))
+        return Found("Bees dance.", (bees,))
 
-    async with AsyncTalk(tools=[look], replies=[[Call("look", "{}")], "Bees dance."]) as talk:
+    replies: list[Reply] = [[Call("look", "{}")], "Bees dance."]
+    async with AsyncTalk(tools=[look], replies=replies, record=str(tmp_path)) as talk:
         turn = await talk.say("What do bees do?")
-        cited = [event for _, event in turn.events if isinstance(event, Cite)]
-        assert [cite.sources[0].url for cite in cited] == ["https://example.org/bees"]
+        assert [event.result.sources for _, event in turn.events if isinstance(event, Called)] == [(bees,)]
+        assert not any(isinstance(event, Cite) for _, event in turn.events)
+    (folder,) = tmp_path.iterdir()
+    assert (folder / "transcript.md").read_text().count("https://example.org/bees") == 1
+    assert fold(folder) == []
 
 
 class Bank:

@@ -17,7 +17,7 @@ from anyio import CancelScope
 from vivavoce.agent.consent import Again, Ask, Busy, Consent, Decision, Join
 from vivavoce.agent.phrases import Phrases, phrases
 from vivavoce.agent.tools import ToolResult
-from vivavoce.realtime.client import Cite, Interrupted, Reported, Returned, Waiting
+from vivavoce.realtime.client import Interrupted, Reported, Returned, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,11 +141,9 @@ class Hands:
         if work.scope.cancel_called:
             return
         run = work.run
-        if result.sources:
-            self._view.citing(Cite(run.call_id, result.sources))
         if work.result is not None:
             self._view.called(run, result)
-            self._step(Reported(NEWS.format(run.name, result.output)))
+            self._step(Reported(NEWS.format(run.name, result.output), result.sources))
             return
         work.result = result
         work.over.set()
@@ -154,7 +152,7 @@ class Hands:
         if work is self._agreed:
             self._tell_agreed(work, result)
         else:
-            self._step(Returned(run.call_id, result.output))
+            self._step(Returned(run.call_id, result.output, sources=result.sources))
 
     async def _bridge(self, work: _Work) -> None:
         """Say a few words where a call is slow, once until the person speaks again."""
@@ -238,7 +236,7 @@ class Hands:
         """Tell the model what came of the call that the person agreed to, unless it waits for it in a call again."""
         self._consent.settled(work.run)
         if not self._joined:
-            self._step(Reported(DONE.format(_spoken(work.run), result.output)))
+            self._step(Reported(DONE.format(_spoken(work.run), result.output), result.sources))
 
     async def _join(self, run: Run) -> None:
         """Answer a call with the result of the same call that was agreed to."""
@@ -249,7 +247,7 @@ class Hands:
         await work.over.wait()
         if work.result is not None:
             self._view.called(run, work.result)
-            self._step(Returned(run.call_id, work.result.output))
+            self._step(Returned(run.call_id, work.result.output, sources=work.result.sources))
 
 
 def _question(run: Run, conduct: Conduct, words: Phrases) -> str:

@@ -27,7 +27,7 @@ from vivavoce.realtime.client import (
 from vivavoce.realtime.events import InputAudioBufferCommitted, SessionCreated, SpeechStarted, SpeechStopped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -140,13 +140,15 @@ class Minutes:
             case Returned() if minute := self._calls.get(what.call_id):
                 minute.end = now
                 if isinstance(minute.entry, Call):
-                    minute.entry.result = ToolResult(what.output, ok=succeeded(what.output), seconds=now - minute.start)
+                    minute.entry.result = result_of(what, now - minute.start)
             case Cite():
                 self._cite(now, what)
             case Warn():
                 self._add(now, Note("warning", clean(what.message)))
             case Reported():
                 self._add(now, Note("note", clean(what.text)))
+                if what.sources:
+                    self._add(now, Cited(list(what.sources)))
             case _:
                 pass
 
@@ -230,6 +232,7 @@ class Minutes:
                 yield self._fenced(call.run.arguments)
                 if call.result is not None:
                     yield self._fenced(call.result.output)
+                    yield from self._sources(call.result.sources)
             case Cited(sources=sources):
                 yield from self._sources(sources)
             case Note(kind=kind, text=text):
@@ -243,7 +246,7 @@ class Minutes:
         told = " ".join(filter(None, (self._escaped(heard), f"~~{self._escaped(missed)}~~" if missed else "")))
         return f"{told} *(interrupted)*"
 
-    def _sources(self, sources: list[Source]) -> Iterator[str]:
+    def _sources(self, sources: Sequence[Source]) -> Iterator[str]:
         lines = []
         for number, source in enumerate(sources, 1):
             title = self._escaped(source.title or source.url or source.file_id or "?")
@@ -292,13 +295,14 @@ def _unsaved(path: Path, refused: OSError) -> SaveError:
     return SaveError(f"{path} cannot be written ({refused.strerror}): make room, or start where you may write.")
 
 
-def succeeded(output: str) -> bool:
-    """Tell from what the model is told whether a call did what it should."""
+def result_of(returned: Returned, seconds: float) -> ToolResult:
+    """Return what came of a call, as far as what the model is told says so."""
     try:
-        result = json.loads(output)
+        told = json.loads(returned.output)
     except ValueError:
-        return True
-    return not (isinstance(result, dict) and "error" in result)
+        told = None
+    failed = isinstance(told, dict) and "error" in told
+    return ToolResult(returned.output, ok=not failed, seconds=seconds, sources=returned.sources)
 
 
 def _heard(words: Words) -> str:

@@ -272,9 +272,7 @@ class _Writer:
             try:
                 if error is None:
                     self._settle()
-                    self._write(
-                        msgspec.json.encode({"t": round(self._t, 3), "end": "The conversation is over."}) + b"\n"
-                    )
+                    self._write(sessionlog.last_line(self._t))
                     self._transcribe()
             finally:
                 if self._sound is not None:

@@ -14,11 +14,10 @@ from anyio import create_task_group, lowlevel
 
 from vivavoce.agent import sessionlog
 from vivavoce.agent.masking import Mask
-from vivavoce.agent.minutes import succeeded
+from vivavoce.agent.minutes import result_of
 from vivavoce.agent.recorder import SOUND
 from vivavoce.agent.seams import RATE
 from vivavoce.agent.sessionlog import LogError, SessionLog, read_effect
-from vivavoce.agent.tools import ToolResult
 from vivavoce.realtime.client import Captured, Cite, ClientSession, Report, Returned, Run, Show, Tick, Typed, Warn
 from vivavoce.realtime.server import Ids
 
@@ -166,8 +165,7 @@ class Replay:
                 self._view.words(Show(role="user", item_id="typed", text=happened.text, final=True))
             case Returned() if known := self._runs.pop(happened.call_id, None):
                 began, run = known
-                result = ToolResult(happened.output, ok=succeeded(happened.output), seconds=step.line.t - began)
-                self._view.called(run, result)
+                self._view.called(run, result_of(happened, step.line.t - began))
             case _:
                 pass
         _step(self._session, step)

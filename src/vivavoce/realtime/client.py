@@ -97,6 +97,8 @@ class Returned(Happened, frozen=True):
     output: str
     moot: bool = False
     """Nothing need be said about it: nobody waits for it any more."""
+    sources: tuple[Source, ...] = ()
+    """Where the output has something from."""
 
 
 class Typed(Happened, frozen=True):
@@ -127,6 +129,8 @@ class Reported(Happened, frozen=True):
     """Something that runs long has news for the conversation, told as soon as nobody speaks."""
 
     text: str
+    sources: tuple[Source, ...] = ()
+    """Where the news has something from."""
 
 
 class Waiting(Happened, frozen=True):
