@@ -81,6 +81,66 @@ def test_hush_ends_the_sound_within_five_milliseconds_and_keeps_what_comes_after
     assert out[79:140].tolist() == [0.25] * 61
 
 
+def test_a_pause_keeps_the_place_without_a_click() -> None:
+    playout = Playout(RATE)
+    playout.put("a", tone(0, 1000))
+    playout.finish("a")
+    before, first = take(playout, 200)
+    playout.pause()
+    during, fading = take(playout, 400)
+    assert fading == [Run(0, "a", 200, 40)]
+    assert not during[40:].any()
+    assert playout.queued == 760
+    playout.resume()
+    after, rest = take(playout, 900)
+    assert rest == [Run(0, "a", 240, 760)]
+    assert np.array_equal(after[40:760], tone(280, 720))
+    sound = np.concatenate([before, during, after])
+    assert np.abs(np.diff(sound)).max() <= FADE_STEP
+    assert first == [Run(0, "a", 0, 200)]
+
+
+def test_a_hush_ends_a_pause() -> None:
+    playout = Playout(RATE)
+    playout.put("a", tone(0, 1000))
+    take(playout, 200)
+    playout.pause()
+    take(playout, 100)
+    playout.hush()
+    playout.put("b", tone(0, 500))
+    playout.finish("b")
+    _, runs = take(playout, 600)
+    assert [run.item_id for run in runs] == ["b"]
+    assert playout.queued == 0
+
+
+@given(st.lists(st.sampled_from(["put", "take", "pause", "resume", "hush"]), max_size=60), st.integers(1, 99))
+def test_no_order_of_pauses_clicks_or_loses_a_sample(steps: list[str], count: int) -> None:
+    playout, item, position, heard, outs = Playout(RATE), 0, 0, [], [np.zeros(1, np.float32)]
+    for step in steps:
+        match step:
+            case "put":
+                playout.put(str(item), tone(position, 2 * count))
+                position += 2 * count
+            case "take":
+                out, runs = take(playout, count)
+                outs.append(out)
+                heard += runs
+            case "pause":
+                playout.pause()
+            case "resume":
+                playout.resume()
+            case _:
+                playout.hush()
+                item, position = item + 1, 0
+    playout.resume()
+    outs.append(take(playout, playout.queued + LIMIT + 200)[0])
+    assert np.abs(np.diff(np.concatenate(outs))).max() <= FADE_STEP
+    assert playout.queued == 0
+    for before, after in pairwise(heard):
+        assert before.item_id != after.item_id or after.start == before.start + before.length
+
+
 def test_underruns_count_only_within_an_item() -> None:
     playout = Playout(RATE)
     playout.put("a", tone(0, DEPTH))
