@@ -362,9 +362,13 @@ def test_clean(dirty, plain):
     assert clean(dirty) == plain
 
 
-@pytest.mark.parametrize("secret", ["sk-abcdefghij", "Bearer abc.def", "Api-Key xyz", "AQVN" + "x" * 30])
+@pytest.mark.parametrize(
+    "secret",
+    ["sk-abcdefghij", "Bearer abcd.efgh", "Api-Key xyz-1234", "AQVN" + "x" * 30, "ghp_abcdefghijkl", "ek_12345678"],
+)
 def test_redact(secret):
     assert secret.split()[-1] not in redact(f"refused: {secret}!")
+    assert redact("wss://me:hunter2@host/") == "wss://***@host/"
     assert redact("a plain risk-free token") == "a plain risk-free token"
 
 

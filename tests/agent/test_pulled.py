@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import anyio
 import numpy as np
 import pytest
 
 from vivavoce.agent.pulled import PulledSpeaker
-from vivavoce.agent.rates import ResampledSpeaker, microphone_at, speaker_at
+from vivavoce.agent.rates import ResampledMicrophone, ResampledSpeaker, microphone_at, speaker_at
 from vivavoce.aio import beside
 from vivavoce.ports import Tapped
 from vivavoce.testing import tone
@@ -147,3 +149,19 @@ async def test_a_microphone_at_another_rate():
     assert {len(frame) for frame in frames} == {480}
     heard = np.concatenate(frames)[: round(0.95 * 24_000)]
     assert np.abs(heard - tone(440, 0.95, 24_000)).max() < 0.02
+
+
+async def test_what_goes_wrong_at_devices_of_other_rates_is_told():
+    class Bad:
+        sample_rate = 8_000
+        dropped, overflows, underruns = 2, 3, 4
+
+    bad: Any = Bad()
+    good: Any = PulledSpeaker(8_000)
+    microphone, tapped = ResampledMicrophone(24_000, bad), microphone_at(24_000, good)
+    assert (microphone.dropped, microphone.overflows) == (2, 3)
+    assert ResampledSpeaker(24_000, bad).underruns == 4
+    assert ResampledMicrophone(24_000, good).dropped == 0
+    assert not isinstance(microphone, Tapped)
+    assert isinstance(tapped, Tapped)
+    assert tapped.tap_rate == 8_000

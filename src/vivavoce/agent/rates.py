@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 def microphone_at(sample_rate: int, microphone: Microphone) -> Microphone:
     """Return a microphone that yields sound at this rate, Hz."""
-    return microphone if microphone.sample_rate == sample_rate else ResampledMicrophone(sample_rate, microphone)
+    if microphone.sample_rate == sample_rate:
+        return microphone
+    if isinstance(microphone, Tapped):
+        return TappedResampledMicrophone(sample_rate, microphone, microphone)
+    return ResampledMicrophone(sample_rate, microphone)
 
 
 def speaker_at(sample_rate: int, speaker: Speaker) -> Speaker:
@@ -39,6 +43,16 @@ class ResampledMicrophone:
         self.sample_rate = sample_rate
         self._microphone = microphone
 
+    @property
+    def dropped(self) -> int:
+        """Frames that were lost because nobody took them, as far as the device tells."""
+        return int(getattr(self._microphone, "dropped", 0))
+
+    @property
+    def overflows(self) -> int:
+        """How often the device itself lost sound, as far as it tells."""
+        return int(getattr(self._microphone, "overflows", 0))
+
     async def frames(self) -> AsyncGenerator[Samples, None]:
         """Yield what the device hears in frames of 20 ms."""
         framer = Framer(self._microphone.sample_rate, self.sample_rate)
@@ -48,6 +62,20 @@ class ResampledMicrophone:
                     yield resampled
         for resampled in framer.feed(np.zeros(0, np.float32), last=True):
             yield resampled
+
+
+class TappedResampledMicrophone(ResampledMicrophone):
+    """A microphone at another rate whose device tells what it captures (ports `Microphone`, `Tapped`)."""
+
+    def __init__(self, sample_rate: int, microphone: Microphone, tapped: Tapped) -> None:
+        super().__init__(sample_rate, microphone)
+        self.taps: list[Tap] = tapped.taps
+        self._tapped = tapped
+
+    @property
+    def tap_rate(self) -> int:
+        """Return the rate of what is told, Hz: the device's own."""
+        return self._tapped.tap_rate
 
 
 class ResampledSpeaker:
@@ -63,6 +91,11 @@ class ResampledSpeaker:
         self._held = False
         """Whether the resampler holds back the end of the item, some 35 ms."""
         self._complete = anyio.Event()
+
+    @property
+    def underruns(self) -> int:
+        """How often an answer ran dry, as far as the device tells."""
+        return int(getattr(self._speaker, "underruns", 0))
 
     async def run(self) -> None:
         """Bring the end of each complete answer on its way, until cancelled."""

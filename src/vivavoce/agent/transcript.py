@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 from vivavoce.agent.glyphs import CUT, ROUND
+from vivavoce.agent.masking import MASK, Mask, is_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -32,8 +33,7 @@ _ESCAPE = re.compile(
     r"|\x1b[ -/]*[0-~]?"
 )
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-_SECRET_NAME = re.compile(r"(?i)key$|token|secret|passw|authorization")
-_SECRET = re.compile(r"(?i)\b((?:bearer|api-key)\s+)\S+|\bsk-[\w-]{8,}|\bAQVN[\w-]{16,}|\bt1\.[\w=-]+\.[\w=-]+")
+_MASK = Mask()
 
 
 def clean(text: str) -> str:
@@ -43,7 +43,7 @@ def clean(text: str) -> str:
 
 def redact(text: str) -> str:
     """Return the cleaned text with what looks like a key or a token masked."""
-    return _SECRET.sub(lambda found: f"{found[1] or ''}***", clean(text))
+    return _MASK.text(clean(text))
 
 
 @dataclass
@@ -255,7 +255,7 @@ def _summary(encoded: str) -> str:
 
 
 def _masked(name: str, field: Any) -> str:
-    return "***" if _SECRET_NAME.search(name) else _shortened(field)
+    return MASK if is_secret(name) else _shortened(field)
 
 
 def _shortened(value: Any) -> str:
