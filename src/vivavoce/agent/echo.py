@@ -19,7 +19,7 @@ import numpy as np
 from vivavoce.agent.framing import FRAME_S
 from vivavoce.ports import Microphone, Tapped
 from vivavoce.realtime.client import Show
-from vivavoce.speech.adaptive import EchoFilter
+from vivavoce.speech.adaptive import EchoFilter, ShiftFinder
 from vivavoce.speech.pcm import Resampler, level_db
 
 if TYPE_CHECKING:
@@ -30,18 +30,36 @@ if TYPE_CHECKING:
 
 LEAD_S = 0.05
 """How early the module gets what is played: more than drivers overstate their latency."""
-TOLERANCE_S = 0.005
-"""How far both time lines may drift apart before they are set right; the times of some drivers wander by 3 ms."""
-BASELINE_S = 15.0
-"""Time after which a distance between both time lines tells how much faster one clock is."""
+SHORT = 25
+"""Blocks in a row that come too late for that, until a driver is taken to tell late and not to be late."""
 REACH = 16
 """Samples that say what was between two of them."""
 RESPONSE_S = 0.6
 """Of the echo that can be predicted, from what was handed over early to the end of the reverberation."""
-GAP_S = 0.05
-"""A time that is so far off means that sound was lost or the device has paused; less is jitter."""
-STEADY = 0.02
-"""Weight of one block's time in the estimate of the time line: it forgets within a second."""
+STEP_S = 0.01
+"""A time that is so far off may mean that sound was lost; less is jitter."""
+AGREEING = 5
+"""Blocks that must be off alike before it does."""
+GAP_S = 1.0
+"""A longer gap is a pause of the device, after which nothing is known."""
+STEADY = 0.002
+"""Weight of one block's time in the estimate of the time line: it forgets within ten seconds."""
+ASTRAY_S = 0.03
+"""How far the times of both lines may contradict the count of samples; times of drivers wander by 10 ms."""
+SEARCH_S = 0.04
+"""How far a known echo is looked for where it does not come when it is expected."""
+KNOWN = 0.7
+"""How sure it must be that the echo comes when it is expected, until the room counts as known."""
+FOUND, BETTER = 0.4, 1.3
+"""How sure it must be, twice, that it comes at another time, and by what factor surer than of the expected one."""
+ALIKE = 2
+"""Samples by which both may differ."""
+FOLLOWING = 0.2
+"""Share of a shift that is put down to clocks that run apart."""
+SMALL = 15
+"""Samples of a shift that clocks may have brought about; more was lost."""
+APART = 1e-3
+"""The most that clocks run apart."""
 BACKLOG = 250
 """Blocks that wait for their reader, as in the microphone."""
 
@@ -54,6 +72,13 @@ TAIL_S = 0.6
 """For how long a room and the delay keep the echo after the loudspeaker has fallen silent."""
 ECHO_DB = 10.0, 15.0
 """Where the module took off less, somebody speaks; where it took off more, what is left is echo."""
+LOUDER_DB = 4.0, 7.0
+"""While the way of the echo is not known, what is so much louder than any echo that is to be expected is somebody."""
+DOUBTFUL_DB = 0.0, 3.0
+"""What the filter leaves must be so much louder than what it may be wrong by."""
+FADING = 0.1
+"""The most by which that falls in a frame: it is not known when the echo comes."""
+HELD_S = 0.2
 SMOOTH = 0.3
 """Weight of a frame in the levels that are compared."""
 
@@ -80,11 +105,15 @@ class TimeLine:
         """Samples so far."""
         self.seams = 0
         """How often the sound began, or went on after a gap."""
+        self.starts = 0
+        """How often the gap was so long that nothing was put there."""
         self._source = source
         self._sound = np.zeros(0, np.float32)
         self._told: deque[tuple[float, Samples]] = deque(maxlen=BACKLOG)
         self._told_s = 0.0
         self._blocks = 0
+        self._odd: deque[tuple[float, float]] = deque(maxlen=AGREEING)
+        """Errors that may be a gap's, and the time up to which sound had been told."""
         self._rates = (0, Resampler(rate, rate))
         source.taps.append(self._tell)
 
@@ -94,15 +123,18 @@ class TimeLine:
 
     def catch_up(self) -> None:
         """Take in what was told meanwhile."""
-        fresh: list[Samples] = []
         while self._told:
             when, samples = self._told.popleft()
             rate = self._source.tap_rate
             self._set_clock(when)
             self._told_s += len(samples) / rate
-            fresh += self._resampled(samples, rate)
-        self._sound = np.concatenate([self._sound, *fresh])
-        self.end += sum(map(len, fresh))
+            for fresh in self._resampled(samples, rate):
+                self._append(fresh)
+
+    @property
+    def odd(self) -> bool:
+        """Tell whether the last blocks' times were not as expected."""
+        return len(self._odd) > 1
 
     def forget(self, before: int) -> None:
         """Drop the samples before this one."""
@@ -125,16 +157,43 @@ class TimeLine:
         kernel = np.sinc(apart) * np.cos(np.pi * apart / (REACH + 2)) ** 2
         return np.asarray(np.sum(sound[near] * kernel, axis=1), np.float32)
 
+    def _append(self, fresh: Samples) -> None:
+        self._sound = np.concatenate([self._sound, fresh])
+        self.end += len(fresh)
+
     def _set_clock(self, when: float) -> None:
-        """Learn from one block's time, which jitters by milliseconds."""
+        """Learn from one block's time, which jitters; what is off for several blocks alike was lost."""
         error = when - self.origin - self._told_s
         if not self._blocks or abs(error) > GAP_S:
-            self.seams += 1
-            self.origin += error
-            self._blocks = 1
-        else:
+            self._begin(error)
+        elif abs(error) < STEP_S:
             self._blocks += 1
             self.origin += error * max(STEADY, 1 / self._blocks)
+            self._odd.clear()
+        else:
+            self._odd.append((error, self._told_s))
+            errors = [error for error, _ in self._odd]
+            if len(errors) == AGREEING and max(errors) - min(errors) < STEP_S:
+                self._mend(float(np.median(errors)), self._told_s - self._odd[0][1])
+
+    def _begin(self, error: float) -> None:
+        self.seams += 1
+        self.starts += 1
+        self.origin += error
+        self._blocks = 1
+        self._odd.clear()
+
+    def _mend(self, lost_s: float, ago_s: float) -> None:
+        """Put silence where the device had none of our sound; what it told too early only moves the time."""
+        self.seams += 1
+        self._odd.clear()
+        if lost_s < 0:
+            self.origin += lost_s
+            return
+        lost, ago = round(lost_s * self.rate), min(round(ago_s * self.rate), len(self._sound))
+        self._sound = np.insert(self._sound, len(self._sound) - ago, np.zeros(lost, np.float32))
+        self.end += lost
+        self._told_s += lost_s
 
     def _resampled(self, samples: Samples, rate: int) -> list[Samples]:
         known, resampler = self._rates
@@ -159,33 +218,87 @@ class Canceller:
         self._module = AudioProcessor(
             sample_rate=rate, echo_cancellation=True, noise_suppression=noise is not None, ns_level=noise or 0
         )
-        self._filter = EchoFilter(round(rate * FRAME_S), round(RESPONSE_S / FRAME_S))
+        block = round(rate * FRAME_S)
+        self._filter = EchoFilter(block, round(RESPONSE_S / FRAME_S))
+        self._finder = ShiftFinder(block, round(SEARCH_S * rate))
+        self.length = self._filter.length
+        self.shift = 0
+        """By how many samples the echo comes later than it was expected."""
         self._to_learn_s = LEARNING_S
+        self._held_s = 0.0
+        self._known = False
+        self._elsewhere = 0
         self._silent_s = TAIL_S
-        self._power = np.zeros(2)
+        self._power = np.zeros(4)
+        self._expected = 0.0
         self._gain = 1.0
 
     def learn(self) -> None:
         """Begin anew: a device was connected, or lost sound."""
         self._to_learn_s = LEARNING_S
+        self._finder.clear()
+
+    def hold(self) -> None:
+        """Let through only what no echo can be, for a moment: sound may have been lost."""
+        self._held_s = HELD_S
+
+    def recall(self, played: Samples) -> None:
+        """Learn that what was played before lies otherwise than it was given, `length` samples of it."""
+        self._filter.recall(played)
+        self._finder.clear()
 
     def clean(self, captured: Samples, played: Samples) -> Samples:
         """Return the captured frame without the echo of what was played up to now."""
-        cleaned = self._module.process(self._filter.feed(captured, played), played)
+        rest = self._filter.feed(captured, played)
+        cleaned = self._module.process(rest, played)
+        self._look(captured)
         self._silent_s = 0.0 if level_db(played) > LOUD_DB else self._silent_s + FRAME_S
-        self._to_learn_s -= FRAME_S * (not self._silent_s)
-        self._power += SMOOTH * (np.array([np.mean(captured**2), np.mean(cleaned**2)]) - self._power)
+        self._held_s -= FRAME_S
+        if not self._silent_s:
+            self._practise()
+        sounds = captured, cleaned, rest
+        powers = np.array([*(np.mean(sound**2) for sound in sounds), self._filter.doubt])
+        self._power += SMOOTH * (powers - self._power)
+        expected = self._filter.doubt + float(np.mean(self._filter.echo**2))
+        self._expected += max(SMOOTH * (expected - self._expected), -FADING * self._expected)
         before, self._gain = self._gain, self._openness()
         return cleaned * np.linspace(before, self._gain, len(cleaned), dtype=np.float32)
+
+    def _practise(self) -> None:
+        """Count down what is still to be learnt; begin with the room too if it is not what it was."""
+        if self._to_learn_s <= 0:
+            return
+        self._to_learn_s -= FRAME_S
+        if self._to_learn_s <= 0 and self._known:
+            self._known, self._to_learn_s = False, LEARNING_S
+            self._filter.relearn()
+
+    def _look(self, captured: Samples) -> None:
+        """See whether the echo comes when it is expected."""
+        self.shift = 0
+        found = self._finder.feed(captured, self._filter.echo)
+        if found is None:
+            return
+        shift, sure, now = found
+        near = abs(shift) < SMALL
+        if near and sure > KNOWN:
+            self._known, self._to_learn_s = True, 0.0
+        if not self._known or abs(shift) <= 1 or sure < max(FOUND, (not near) * BETTER * now):
+            self._elsewhere = 0
+        elif abs(shift - self._elsewhere) <= ALIKE:
+            self.shift, self._elsewhere = shift, 0
+        else:
+            self._elsewhere = shift
 
     def _openness(self) -> float:
         """Return how much of the frame is to be heard, 0 to 1."""
         if self._silent_s >= TAIL_S:
             return 1.0
-        if self._to_learn_s > 0:
-            return 0.0
-        took_db = 10 * np.log10((self._power[0] + 1e-12) / (self._power[1] + 1e-12))
-        return float(np.interp(took_db, ECHO_DB, (1.0, 0.0)))
+        captured, cleaned, rest, doubt, expected = 10 * np.log10(np.array([*self._power, self._expected]) + 1e-12)
+        if self._to_learn_s > 0 or self._held_s > 0:
+            return float(np.interp(captured - expected, LOUDER_DB, (0.0, 1.0)))
+        may_be_echo = float(np.interp(rest - doubt, DOUBTFUL_DB, (1.0, 0.0)))
+        return min(float(np.interp(captured - cleaned, ECHO_DB, (1.0, 0.0))), 1 - may_be_echo)
 
 
 class EchoFreeMicrophone:
@@ -209,11 +322,12 @@ class EchoFreeMicrophone:
         self._delay_s = CANCELLING_S + (SUPPRESSING_S if noise is not None else 0.0)
         self._frame = round(self.sample_rate * FRAME_S)
         self._next = 0
-        self._aligned = 0
         self._at = 0.0
+        self._moved: int | None = None
         self._drift = 0.0
         self._lead_s = LEAD_S
-        self._seams = (0, 0)
+        self._short: list[float] = []
+        self._seams = self._starts = 0
         self._last = np.empty(0, np.float32)
 
     @property
@@ -257,7 +371,8 @@ class EchoFreeMicrophone:
 
     def _cleaned(self) -> Samples:
         start, self._next = self._next, self._next + self._frame
-        self._align(start)
+        if self._align(start):
+            self._canceller.recall(self._history())
         captured = self._captured.read(start, self._frame)
         played = self._take_played()
         self._captured.forget(self._next)
@@ -267,30 +382,60 @@ class EchoFreeMicrophone:
             tap(when, self._last)
         return self._last
 
+    def _history(self) -> Samples:
+        """Return what was played before the next frame."""
+        length = self._canceller.length
+        return self._played.between(self._at - length * (1 + self._drift), length, 1 + self._drift)
+
     def _take_played(self) -> Samples:
         pace = 1 + self._drift
         at, self._at = self._at, self._at + pace * self._frame
         self._played.forget(int(at) - self.sample_rate)
-        if self._drift:
-            return self._played.between(at, self._frame, pace)
-        return self._played.read(round(at), self._frame)
+        return self._played.between(at, self._frame, pace)
 
-    def _align(self, start: int) -> None:
-        """Find what was played when a sample was captured, `LEAD_S` early or as early as it can be had."""
-        missing = self._at + self._frame - self._played.end
-        restarted = self._seams != (seams := (self._captured.seams, self._played.seams))
-        if restarted:
-            self._seams, self._lead_s = seams, LEAD_S
+    def _align(self, start: int) -> bool:
+        """Find what was played when a sample was captured, `LEAD_S` early or as early as it can be had.
+
+        Samples are counted; times only tell where both lines begin and what was lost; the echo itself tells the rest.
+
+        Returns:
+            Whether what was played before lies otherwise now.
+        """
+        before = self._at
+        starts = self._captured.starts + self._played.starts
+        seams = self._captured.seams + self._played.seams
+        started, seam = starts != self._starts, seams != self._seams
+        self._starts, self._seams = starts, seams
+        if seam:
+            self._moved = None
             self._canceller.learn()
-        elif self._played.end and missing > 0:
-            self._lead_s = max(self._lead_s - missing / self.sample_rate, -LEAD_S)
+        if self._captured.odd or self._played.odd:
+            self._canceller.hold()
+        if self._canceller.shift:
+            self._follow(start, self._canceller.shift)
+        self._make_do(self._at + self._frame - self._played.end)
         ahead_s = self._captured.origin - self._played.origin + self._lead_s
         wrong = start + ahead_s * self.sample_rate - self._at
-        if restarted or abs(wrong) > TOLERANCE_S * self.sample_rate:
-            since, self._aligned = start - self._aligned, start
-            if not restarted and missing <= 0 and since > BASELINE_S * self.sample_rate:
-                self._drift += wrong / since
-            self._at = start + ahead_s * self.sample_rate
+        if started or abs(wrong) > ASTRAY_S * self.sample_rate:
+            self._at += wrong
+        return seam or self._at != before
+
+    def _follow(self, start: int, shift: int) -> None:
+        """Read so much earlier, and more slowly if it was the clocks' doing."""
+        self._at -= shift
+        self._lead_s -= shift / self.sample_rate
+        if self._moved is not None and abs(shift) < SMALL:
+            drift = self._drift - FOLLOWING * shift / (start - self._moved)
+            self._drift = float(np.clip(drift, -APART, APART))
+        self._moved = start
+
+    def _make_do(self, missing: float) -> None:
+        """Be content with less lead where what is played is told too late, again and again."""
+        self._short = [*self._short, missing] if missing > 0 and self._played.end else []
+        if len(self._short) >= SHORT:
+            self._lead_s = max(self._lead_s - max(self._short) / self.sample_rate, -LEAD_S)
+            self._at = max(self._at - max(self._short), 0.0)
+            self._short = []
 
 
 class SelfHearing:
