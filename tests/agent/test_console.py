@@ -60,6 +60,26 @@ def test_the_conversation_reads_in_the_order_in_which_it_was_held():
     ]
 
 
+def test_a_turn_that_is_told_again_adds_only_what_is_new():
+    console, file = live()
+    told = ["What is the weather", "what is the weather?", "What is the weather in Paris?", "How is it?"]
+    play(console, [[("words", user(text, final=True)), ("state", "listening")] for text in told])
+    assert file.getvalue().splitlines() == [
+        "",
+        "you    What is the weather",
+        "",
+        "you    What is the weather in Paris?",
+        "",
+        "you    How is it?",
+    ]
+    play(
+        console, [[("words", user(text, final=True)), ("state", "listening")] for text in ("How is it? Fine", "Hello")]
+    )
+    assert "you    … Fine" in file.getvalue()
+    play(console, [[("words", user("Yes", final=True, item="typed")), ("state", "listening")]] * 2)
+    assert file.getvalue().count("you    Yes") == 2
+
+
 def test_an_answer_is_told_when_it_has_been_heard_and_only_once():
     console, file = live()
     play(console, [[("words", agent("All of it.", final=True)), ("state", "speaking")]])

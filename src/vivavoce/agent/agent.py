@@ -24,6 +24,7 @@ from vivavoce.agent.lasting import Line
 from vivavoce.agent.masking import Mask
 from vivavoce.agent.minutes import Minutes
 from vivavoce.agent.mouth import Mouth
+from vivavoce.agent.transcript import TYPED
 from vivavoce.ports import LinkClosed
 from vivavoce.realtime.client import (
     Captured,
@@ -295,7 +296,7 @@ class Agent:
     def say(self, text: str) -> None:
         """Send what the person typed."""
         text = text.encode("utf-8", "replace").decode()
-        typed = Show(role="user", item_id="typed", text=text, final=True)
+        typed = Show(role="user", item_id=TYPED, text=text, final=True)
         self._view.words(typed)
         self._note_heard()
         self.step(Typed(text))

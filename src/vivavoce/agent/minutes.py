@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from vivavoce.agent.masking import Mask
 from vivavoce.agent.tools import ToolResult
-from vivavoce.agent.transcript import Call, Cited, Note, Words, clean, heard_of
+from vivavoce.agent.transcript import TYPED, Call, Cited, Note, Words, clean, heard_of
 from vivavoce.errors import VivavoceError
 from vivavoce.realtime.client import (
     Captured,
@@ -134,7 +134,7 @@ class Minutes:
     def _other(self, now: float, what: Input | Output) -> None:
         match what:
             case Typed():
-                self._add(now, Words("user", "typed", clean(what.text).strip(), final=True, settled=True))
+                self._add(now, Words("user", TYPED, clean(what.text).strip(), final=True, settled=True))
             case Run():
                 self._calls[what.call_id] = self._add(now, Call(what))
             case Returned() if minute := self._calls.get(what.call_id):

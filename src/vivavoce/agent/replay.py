@@ -18,6 +18,7 @@ from vivavoce.agent.minutes import result_of
 from vivavoce.agent.recorder import SOUND
 from vivavoce.agent.seams import RATE
 from vivavoce.agent.sessionlog import LogError, SessionLog, read_effect
+from vivavoce.agent.transcript import TYPED
 from vivavoce.realtime.client import Captured, Cite, ClientSession, Report, Returned, Run, Show, Tick, Typed, Warn
 from vivavoce.realtime.server import Ids
 
@@ -162,7 +163,7 @@ class Replay:
             case Captured() if step.line.db is not None:
                 self._view.level(step.line.db)
             case Typed():
-                self._view.words(Show(role="user", item_id="typed", text=happened.text, final=True))
+                self._view.words(Show(role="user", item_id=TYPED, text=happened.text, final=True))
             case Returned() if known := self._runs.pop(happened.call_id, None):
                 began, run = known
                 self._view.called(run, result_of(happened, step.line.t - began))

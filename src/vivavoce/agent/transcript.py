@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from vivavoce.realtime.events import ResponseTimings
     from vivavoce.realtime.values import Source
 
+TYPED = "typed"
+"""The item as which views are shown what the person typed; no server knows it."""
 ARGUMENTS = 3
 """Arguments of a call, or fields of its result, that are shown."""
 SUMMARY = 60
@@ -138,6 +140,8 @@ class Transcript:
         self.questions = Questions()
         self._tell = tell
         self._told: set[str] = set()
+        self._turn = ("", "")
+        """The turn of the person that was told last, and its words."""
 
     def words(self, show: Show) -> None:
         """Take what was said so far."""
@@ -199,12 +203,23 @@ class Transcript:
             self.hearing = said
             return
         self.hearing = None
+        said.text = self._news_of(said)
         if said.text:
             self.open.insert(self._place(show), said)
 
+    def _news_of(self, said: Words) -> str:
+        """Return the words of a turn that are not told yet: some services tell a turn again when they heard more."""
+        (item_id, before), self._turn = self._turn, (said.item_id, said.text)
+        if item_id != said.item_id or item_id == TYPED:
+            return said.text
+        if _spoken(before) == _spoken(said.text):
+            return ""
+        more = said.text.removeprefix(before)
+        return more if more == said.text else f"… {more.strip()}"
+
     def _place(self, show: Show) -> int:
         """Return where a turn belongs: a transcript may come late, when its answer has already begun."""
-        if show.item_id == "typed":
+        if show.item_id == TYPED:
             return len(self.open)
         return next((at for at, entry in enumerate(self.open) if isinstance(entry, Words)), len(self.open))
 
@@ -228,6 +243,11 @@ class Transcript:
                 if not entry.text:
                     continue
             self._tell(entry)
+
+
+def _spoken(text: str) -> list[str]:
+    """Return the words as they sound, however they are written."""
+    return re.findall(r"\w+", text.casefold())
 
 
 # Words for a call and for times ---------------------------------------------------------------------------------------
