@@ -48,6 +48,8 @@ class Rehearsal:
     def __init__(self, tts: TextToSpeech, text: str, manner: Manner) -> None:
         self.text = text
         self.manner = manner
+        self.given = False
+        """Whether its sound has been asked for: an answer may say the same sentence twice."""
         self._tts = tts
         self._scope = CancelScope()
         self._sound: Spool[Samples | BackendError] = Spool()
@@ -67,6 +69,7 @@ class Rehearsal:
         Raises:
             BackendError: the engine failed.
         """
+        self.given = True
         async for samples in self._sound:
             if isinstance(samples, BackendError):
                 raise samples
