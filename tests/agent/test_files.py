@@ -148,6 +148,27 @@ def recorded(path: Path) -> Samples:
     return np.asarray(sound, np.float32)
 
 
+async def test_a_pause_is_silence_after_which_the_item_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "out.wav"
+    async with WavSpeaker(path, clock=AudioClock(realtime=True)) as speaker:
+        await speaker.play("a", tone(1))
+        await anyio.sleep(0.25)
+        speaker.pause()
+        await anyio.sleep(0.5)
+        assert (speaker.heard(), speaker.idle(), speaker.underruns) == (("a", 250), False, 0)
+        speaker.resume()
+        await anyio.sleep(0.5)
+        assert speaker.heard() == ("a", 750)
+        speaker.pause()
+        speaker.hush()
+        await speaker.play("b", tone(1))
+        await anyio.sleep(0.25)
+        assert speaker.heard() == ("b", 250)
+    sound = recorded(path)
+    assert not sound[RATE // 4 : RATE * 3 // 4].any()
+    assert np.abs(sound[RATE * 3 // 4 : RATE]).max() > 0.1
+
+
 async def test_the_recording_follows_the_clock(tmp_path: Path) -> None:
     path = tmp_path / "out.wav"
     async with WavSpeaker(path, clock=AudioClock(realtime=True)) as speaker:

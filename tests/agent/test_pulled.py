@@ -37,6 +37,22 @@ async def test_what_is_taken_has_been_heard():
     assert speaker.take(3).tolist() == [0.0] * 3
 
 
+async def test_a_paused_speaker_keeps_its_place():
+    device = PulledSpeaker(8_000)
+    speaker = speaker_at(24_000, device)
+    await device.play("one", ones(800))
+    device.take(400)
+    speaker.pause()
+    assert device.take(400).tolist() == [0.0] * 400
+    assert (device.heard(), device.idle()) == (("one", 50), False)
+    speaker.resume()
+    assert device.take(400).tolist() == [1.0] * 400
+    device.pause()
+    device.hush()
+    await device.play("two", ones(80))
+    assert device.take(80).tolist() == [1.0] * 80
+
+
 async def test_a_hushed_speaker_forgets_what_was_not_taken():
     speaker = PulledSpeaker(8_000)
     await speaker.play("one", ones(800))
