@@ -70,7 +70,7 @@ LEARNING_S = 1.2
 LOUD_DB = -50.0
 TAIL_S = 0.6
 """For how long a room and the delay keep the echo after the loudspeaker has fallen silent."""
-ECHO_DB = 10.0, 15.0
+ECHO_DB = 8.0, 12.0
 """Where the module took off less, somebody speaks; where it took off more, what is left is echo."""
 LOUDER_DB = 4.0, 7.0
 """While the way of the echo is not known, what is so much louder than any echo that is to be expected is somebody."""
@@ -173,8 +173,9 @@ class TimeLine:
         else:
             self._odd.append((error, self._told_s))
             errors = [error for error, _ in self._odd]
-            if len(errors) == AGREEING and max(errors) - min(errors) < STEP_S:
-                self._mend(float(np.median(errors)), self._told_s - self._odd[0][1])
+            middle = float(np.median(errors))
+            if len(errors) == AGREEING and max(errors) - min(errors) < max(STEP_S, abs(middle) / 2):
+                self._mend(middle, self._told_s - self._odd[0][1])
 
     def _begin(self, error: float) -> None:
         self.seams += 1
@@ -283,12 +284,13 @@ class Canceller:
         near = abs(shift) < SMALL
         if near and sure > KNOWN:
             self._known, self._to_learn_s = True, 0.0
-        if not self._known or abs(shift) <= 1 or sure < max(FOUND, (not near) * BETTER * now):
+        if not self._known or abs(shift) < ALIKE or sure < max(FOUND, (not near) * BETTER * now):
             self._elsewhere = 0
-        elif abs(shift - self._elsewhere) <= ALIKE:
-            self.shift, self._elsewhere = shift, 0
-        else:
-            self._elsewhere = shift
+            return
+        if abs(shift) > ALIKE:
+            self.hold()
+        certain = sure > KNOWN or abs(shift - self._elsewhere) <= ALIKE
+        self.shift, self._elsewhere = (shift, 0) if certain else (0, shift)
 
     def _openness(self) -> float:
         """Return how much of the frame is to be heard, 0 to 1."""
