@@ -19,11 +19,20 @@ def test_an_unknown_engine_is_told_with_those_there_are():
 
 @pytest.mark.parametrize(
     ("path", "told"),
-    [("no_such_module:Name", "no module 'no_such_module'"), ("vivavoce.ports:Nope", "has no 'Nope'")],
+    [
+        ("no_such_module:Name", "no module 'no_such_module'"),
+        ("vivavoce.ports:Nope", "has no 'Nope'"),
+        ("vivavoce.ports:", "module:name"),
+    ],
 )
 def test_what_is_not_there_is_told(path, told):
     with pytest.raises(plugins.PluginError, match=told):
         plugins.make("tts", path)
+
+
+def test_an_option_that_is_lacking_is_told_by_its_name_on_the_command_line():
+    with pytest.raises(plugins.PluginError, match=r"The llm engine 'openai' needs --llm-model\."):
+        plugins.make("llm", "openai", url="http://127.0.0.1:1")
 
 
 def test_an_unknown_option_is_told():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from importlib.metadata import entry_points
 from typing import Any, Literal, TypeAlias
@@ -49,6 +50,9 @@ def make(kind: Kind, name: str, **options: Any) -> Any:
     except ModuleNotFoundError as missing:
         raise _not_installed(name, missing) from missing
     except TypeError as wrong:
+        if lacking := re.findall("'(url|model)'", str(wrong).partition(" required keyword-only ")[2]):
+            needed = " and ".join(f"--{kind}-{option}" for option in lacking)
+            raise PluginError(f"The {kind} engine {name!r} needs {needed}.") from wrong
         raise PluginError(f"The {kind} engine {name!r} does not take these options: {wrong}.") from wrong
 
 
@@ -59,6 +63,8 @@ def load_object(path: str) -> Any:
         PluginError: the module or the name is not there.
     """
     module_name, _, attribute = path.partition(":")
+    if not module_name or not attribute:
+        raise PluginError(f"{path!r} names nothing in a module; write it as module:name.")
     if "" not in sys.path:
         sys.path.append("")  # a command does not look in the working directory by itself
     try:

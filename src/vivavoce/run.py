@@ -127,6 +127,8 @@ def toolbox(settings: Settings, service: Service, wanted: Sequence[str | Tool | 
         for tool in load_tools(each) if isinstance(each, str) else [each]:
             tools.add(tool)
     theirs = {tool["name"] for tool in service.session.get("tools", ())}
+    if settings.files and not Path(settings.files).expanduser().is_dir():
+        raise ConfigError(f"There is no folder {settings.files}: check what files or --files says.")
     try:
         ours = built_in(files=settings.files, web_search=settings.web_search)
     except ValueError as lacking:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -65,6 +67,18 @@ def test_fillers_can_be_turned_off():
 def test_a_search_engine_without_its_key_is_refused():
     with pytest.raises(ConfigError, match="BRAVE_API_KEY"):
         parts(Settings(web_search="brave"), {})
+
+
+def test_a_folder_of_files_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"There is no folder .*nowhere"):
+        parts(Settings(files=str(tmp_path / "nowhere")), {})
+
+
+async def test_a_program_that_ends_at_once_is_told(capfd):
+    settings = Settings(mcp=(f"{shlex.quote(sys.executable)} -c pass",))
+    async with run.open_tools(settings, services.find(settings, {})) as box:
+        assert names(box) == USUAL
+    assert "the program ended; run it by itself to see why" in capfd.readouterr().err
 
 
 async def test_a_server_that_is_away_is_told_once_and_the_talk_begins(capfd):

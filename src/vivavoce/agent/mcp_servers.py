@@ -148,6 +148,8 @@ class Source:
         wrong = mcp_link.innermost(wrong)
         if isinstance(wrong, FileNotFoundError):
             return f"there is no program {shlex.split(str(self.server.command))[0]!r}"
+        if self.server.command is not None and getattr(wrong, "code", None) == mcp_link.CONNECTION_CLOSED:
+            return "the program ended; run it by itself to see why"
         return "it took too long" if isinstance(wrong, TimeoutError) else type(wrong).__name__
 
 
