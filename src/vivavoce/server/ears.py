@@ -115,6 +115,8 @@ class Ears:
         self._sound = sound
         self._resampler = pcm.Resampler(sound.rate, vad.sample_rate)
         self._raw = bytearray()
+        # Samples that are in no frame yet: not unpacked, or still in the resampler, which is worth no call a message.
+        self._within = 0.0
         self._state = vad.state()
         self._turns = Turns(vad.frame * 1000 / vad.sample_rate)
         self._framer = pcm.Framer(vad.frame)
@@ -205,9 +207,11 @@ class Ears:
     def frames(self, audio: bytes) -> Iterator[Samples]:
         """Take the session's next sound and yield the frames that are whole now."""
         self._raw += audio
-        missing = (self._vad.frame - self._framer.waiting) / self._vad.sample_rate
-        if len(self._raw) >= missing * self._sound.bytes_per_second:
-            yield from self._framer.feed(self._unpacked())
+        self._within += len(audio) / self._sound.bytes_per_second * self._vad.sample_rate
+        if self._within + self._framer.waiting >= self._vad.frame:
+            sound = self._unpacked()
+            self._within -= len(sound)
+            yield from self._framer.feed(sound)
 
     async def hear(self, frame: Samples, *, late: bool = False) -> list[Edge]:
         """Listen to the next frame and return what changed in it.
@@ -262,6 +266,7 @@ class Ears:
 
     def _listen_in(self, sound: AudioFormat) -> None:
         self._raw.clear()
+        self._within = 0.0
         self._sound = sound
         self._resampler = pcm.Resampler(sound.rate, self._vad.sample_rate)
 
