@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
 from importlib import import_module
@@ -38,6 +39,7 @@ def load() -> None:
     logging.getLogger("mcp").addHandler(logging.NullHandler())  # else it writes what servers do wrong to the terminal
     import_module("mcp")
     import_module("mcp.client.sse")
+    warnings.filterwarnings("ignore", "ping is removed")  # `beat` takes the refusal of newer servers for an answer
 
 
 @asynccontextmanager
@@ -143,6 +145,21 @@ def _said(block: Any) -> str:
             return f"[resource: {block.uri}]"
         case kind:
             return f"[{kind}: {block.mime_type}]"
+
+
+async def beat(client: Client) -> None:
+    """Wait for a sign of life; that a server knows no ping, as from protocol 2026-07-28 on, is one.
+
+    Raises:
+        MCPError: the connection is broken.
+    """
+    from mcp import MCPError
+
+    try:
+        await client.send_ping()
+    except MCPError as refused:
+        if is_broken(refused):
+            raise
 
 
 def is_broken(wrong: Exception) -> bool:

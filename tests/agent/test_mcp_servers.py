@@ -62,6 +62,16 @@ async def test_a_program_that_dies_fails_one_call_and_is_started_again(monkeypat
     assert before != after
 
 
+async def test_a_program_that_knows_no_ping_is_left_running(monkeypatch):
+    monkeypatch.setattr(mcp_servers, "BEAT_S", 0.3)
+    async with open_sources([McpServer(command=PROGRAM)]) as sources:
+        box = box_of(sources)
+        before = await output(box, "who")
+        with anyio.move_on_after(1.5):
+            await sources[0]._lost.wait()
+        assert await output(box, "who") == before
+
+
 async def test_servers_that_are_away_do_not_hold_up_the_others(monkeypatch):
     monkeypatch.setattr(mcp_servers, "RETURN_S", 0.01)
     servers = servers_of(load({"mcp": ("no-such-program", "http://127.0.0.1:9/mcp", PROGRAM)}, environ={}))

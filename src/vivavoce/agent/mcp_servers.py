@@ -123,7 +123,7 @@ class Source:
                     await self._lost.wait()
                 if self.server.command is not None and not self._lost.is_set():
                     with fail_after(BEAT_S):
-                        await client.send_ping()
+                        await mcp_link.beat(client)
         finally:
             self._away()
 
