@@ -1,4 +1,4 @@
-"""Bridges between blocking code, signals and structured concurrency."""
+"""Bridges between blocking code, links and structured concurrency."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from anyio import create_task_group, to_thread
 from vivavoce.ports import LinkClosed
 
 if TYPE_CHECKING:
-    import signal
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 
     from anyio.abc import ObjectReceiveStream, ObjectSendStream
@@ -45,14 +44,6 @@ def in_thread(generate: Callable[P, Iterator[T]]) -> Callable[P, AsyncGenerator[
                     await to_thread.run_sync(close)
 
     return run
-
-
-async def cancel_on_signal(scope: anyio.CancelScope, *signals: signal.Signals) -> None:
-    """Cancel the scope when one of the signals arrives."""
-    with anyio.open_signal_receiver(*signals) as received:
-        async for _ in received:
-            scope.cancel()
-            return
 
 
 @asynccontextmanager

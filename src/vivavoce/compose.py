@@ -166,18 +166,3 @@ async def open_service(
         with waiting("Loading the models"):
             await hub.warm_up()
         yield lambda: in_process(hub, settings.model)
-
-
-@asynccontextmanager
-async def open_link(
-    settings: Settings, service: Service, waiting: Callable[[str], AbstractContextManager[object]]
-) -> AsyncIterator[ClientLink]:
-    """Open one link to the service that the settings choose.
-
-    Raises:
-        VivavoceError: it cannot be reached or started.
-    """
-    async with open_service(settings, service, waiting) as opening, AsyncExitStack() as stack:
-        with waiting("Connecting"):
-            link = await stack.enter_async_context(opening())
-        yield link

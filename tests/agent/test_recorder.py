@@ -409,6 +409,7 @@ def test_a_disk_that_does_not_keep_up_costs_the_recording_and_no_memory(
         assert len(recorder._queue) <= 100
         gate.set()
     assert warnings == ["The disk is too slow for the recording: it ends here, the conversation goes on."]
+    assert b'"end"' not in (recorder.folder / "session.jsonl").read_bytes()
 
 
 @pytest.mark.parametrize("where", ["file", "file/below"])

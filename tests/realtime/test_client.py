@@ -322,6 +322,17 @@ def test_words_are_heard_with_their_sound():
     assert [one.heard for shows in heard for one in shows] == [3, 8, 14, 20]
 
 
+def test_all_of_an_answer_was_heard_where_the_next_one_is(client):
+    client.created()
+    client.words("Hello there.")
+    client.sound(ms=1000)
+    client.said()
+    client.sound("next")
+    client(Played("i", 400))
+    (show,) = client(Played("next", 20))
+    assert (show.item_id, show.heard) == ("i", len("Hello there."))
+
+
 def test_words_whose_sound_has_not_come_are_not_heard():
     client = answering()
     client.words(" And more.")

@@ -221,14 +221,21 @@ class Recorder:
                 while not self._stopped and not (self._closing and not self._queue):
                     self._wake.wait(SAVE_S / 5)
                     self._wake.clear()
-                    while self._queue:
-                        writer.take(self._queue.popleft())
+                    while (piece := self._next()) is not None:
+                        writer.take(piece)
                     writer.save(self._clock.now())
+                writer.whole = not self._stopped
         except OSError as refused:
             self._stop(f"{self.folder} cannot be written ({refused.strerror}): the recording ends here.")
         except Exception:  # noqa: BLE001 - the conversation goes on
             _log.exception("The recording has failed.")
             self._stop("The recording ends here, by a mistake of vivavoce; the log says more.")
+
+    def _next(self) -> _Event | _Sound | None:
+        try:
+            return self._queue.popleft()
+        except IndexError:  # where there is none, or what waited has just been given up
+            return None
 
 
 class _Writer:
@@ -240,6 +247,8 @@ class _Writer:
         Raises:
             OSError: they cannot be written.
         """
+        self.whole = True
+        """Whether nothing is missing at the end."""
         self._folder = recorder.folder
         self._started = recorder.started
         self._mask = recorder.mask
@@ -272,7 +281,7 @@ class _Writer:
             try:
                 if error is None:
                     self._settle()
-                    self._write(sessionlog.last_line(self._t))
+                    self._write(sessionlog.last_line(self._t) if self.whole else b"")
                     self._transcribe()
             finally:
                 if self._sound is not None:

@@ -576,6 +576,8 @@ class ClientSession:
             return
         while (first := next(iter(self._playing))) != played.item_id:
             del self._playing[first]
+            if (words := self._words.get(first)) and words.hear(words.sound_ms):
+                yield self._show(first, words)
         self._playing[first] = max(self._playing[first], played.ms)
         if (words := self._words.get(first)) and words.hear(self._playing[first]):
             yield self._show(first, words)
