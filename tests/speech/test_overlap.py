@@ -12,6 +12,7 @@ from vivavoce.speech.overlap import (
     FAINT_DB,
     LONGEST_BACKCHANNEL_MS,
     SUSTAINED_MS,
+    UNDERSTOOD_MS,
     UNHEARD_MS,
     Evidence,
     is_backchannel,
@@ -79,11 +80,12 @@ def test_other_words_are_neither(words: str) -> None:
         (Evidence(200), None),
         (Evidence(UNHEARD_MS), "addressed"),
         (Evidence(300, words="What"), None),
-        (Evidence(SUSTAINED_MS, words="What about"), "addressed"),
+        (Evidence(SUSTAINED_MS, words="What about", covered_ms=448), "addressed"),
+        (Evidence(SUSTAINED_MS, words="What about", covered_ms=320), None),
         (Evidence(SUSTAINED_MS, 32, words="What about"), None),
         (Evidence(400, 96, words="What?", settled=True), "addressed"),
         (Evidence(SUSTAINED_MS, words="Right"), None),
-        (Evidence(LONGEST_BACKCHANNEL_MS, words="Yeah right yeah"), "addressed"),
+        (Evidence(LONGEST_BACKCHANNEL_MS, words="Yeah right yeah", covered_ms=1000), "addressed"),
         (Evidence(400, 96, words="Right.", settled=True), "backchannel"),
         (Evidence(400, 96, words="Right."), None),
         (Evidence(1500, 96, words="Mm-hm, right, yeah.", settled=True), "backchannel"),
@@ -95,10 +97,11 @@ def test_other_words_are_neither(words: str) -> None:
         (Evidence(250, words="No."), None),
         (Evidence(300, faint_db=15, words="What about tomorrow"), "aside"),
         (Evidence(64, faint_db=15), None),
-        (Evidence(2000, faint_db=FAINT_DB - 1, words="What about tomorrow"), "addressed"),
+        (Evidence(2000, faint_db=FAINT_DB - 1, words="What about tomorrow", covered_ms=1900), "addressed"),
         (Evidence(400, 400, words="Right.", ended=True), "addressed"),
         (Evidence(400, 400, ended=True), "addressed"),
         (Evidence(400, 400, words="Right.", settled=True, ended=True), "backchannel"),
+        (Evidence(400, 400, words="Right.", covered_ms=320, ended=True), "backchannel"),
     ],
 )
 def test_verdicts(evidence: Evidence, verdict: str | None) -> None:
@@ -110,6 +113,7 @@ evidences = st.builds(
     spoken_ms=st.floats(0, 5000),
     silent_ms=st.floats(0, 500),
     words=st.none() | st.sampled_from(["", *SIGNS, *ORDERS, *OTHERS]) | st.text(max_size=20),
+    covered_ms=st.floats(0, 2000),
     settled=st.booleans(),
     ended=st.booleans(),
     faint_db=st.floats(-30, 30),
@@ -124,7 +128,10 @@ def test_there_is_a_verdict_in_the_end(evidence: Evidence) -> None:
 
 @given(evidences)
 def test_words_that_go_on_are_heard_unless_they_are_far_away(evidence: Evidence) -> None:
-    sustained = evidence.spoken_ms >= LONGEST_BACKCHANNEL_MS and not evidence.silent_ms and not evidence.settled
+    understood = evidence.covered_ms >= UNDERSTOOD_MS
+    sustained = (
+        understood and evidence.spoken_ms >= LONGEST_BACKCHANNEL_MS and not evidence.silent_ms and not evidence.settled
+    )
     if sustained and not evidence.ended and evidence.faint_db < FAINT_DB and plain(evidence.words or ""):
         assert judge(evidence) == "addressed"
 
@@ -137,6 +144,7 @@ def test_without_words_nobody_is_interrupted_before_it_lasts(evidence: Evidence)
 
 @given(evidences, st.floats(0, 3000))
 def test_in_ongoing_speech_more_time_takes_no_attention_back(evidence: Evidence, more: float) -> None:
-    longer = Evidence(evidence.spoken_ms + more, words=evidence.words)
-    if judge(Evidence(evidence.spoken_ms, words=evidence.words)) == "addressed":
+    covered = evidence.covered_ms
+    longer = Evidence(evidence.spoken_ms + more, words=evidence.words, covered_ms=covered)
+    if judge(Evidence(evidence.spoken_ms, words=evidence.words, covered_ms=covered)) == "addressed":
         assert judge(longer) == "addressed"

@@ -31,8 +31,10 @@ EAGERNESS = {
 """Silence that ends a turn in `semantic_vad`."""
 ADAPTIVE_MS = 1500.0
 """The longest silence in `server_vad` that is asked to adapt."""
-LEVEL_MEMORY = 0.7
-"""Weight of what is known of the level of a person's turns against one more of them."""
+LEVEL_MEMORY, LOUDER_MEMORY = 0.85, 0.5
+"""Weight of what is known of the level of a person's turns against one more of them: it is soon taken for somebody
+nearer, not so soon for somebody farther away.
+"""
 JUDGED_MS = 8000
 """Sound by which the end of a turn is judged."""
 
@@ -189,9 +191,11 @@ class Ears:
 
     def remember_level(self) -> None:
         """Take the turn that is open, or was last, for one of the person's: so loud they usually are."""
-        if self._powers:
-            weight = 0.0 if self._usual_db is None else LEVEL_MEMORY
-            self._usual_db = weight * (self._usual_db or 0.0) + (1 - weight) * self._level_db()
+        if not self._powers:
+            return
+        level, usual = self._level_db(), self._usual_db
+        weight = 0.0 if usual is None else LOUDER_MEMORY if level > usual else LEVEL_MEMORY
+        self._usual_db = weight * (usual or 0.0) + (1 - weight) * level
 
     def reset(self) -> None:
         """Forget the open turn."""

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from itertools import count
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vivavoce.speech.overlap import Evidence, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from vivavoce.server.ears import Ears, Utterance
     from vivavoce.speech.overlap import Verdict
 
-FIRST_MS, STEP_MS = 320, 128
+FIRST_MS, STEP_MS = 320.0, 128.0
 """The words are asked for when somebody has spoken so long, and again after each step."""
 
 
@@ -32,9 +29,12 @@ class Overhearing:
     """Its answers: it gives them in the order of the questions."""
     _whole: int = 0
     """The question at the pause that goes on; 0 where none does."""
-    _due: Iterator[int] = field(default_factory=lambda: count(FIRST_MS, STEP_MS))
-    _next_ms: int = 0
+    _next_ms: float = FIRST_MS
     _spoken_ms: float = 0.0
+    _asked_ms: float = 0.0
+    """So much had been said at the last question before a pause."""
+    _covered_ms: float = 0.0
+    """So much the words are of."""
     _silent_ms: float = 0.0
 
     def follow(self, ears: Ears, utterance: Utterance) -> None:
@@ -43,10 +43,10 @@ class Overhearing:
         if utterance.paused:
             return
         self._whole = 0
-        self._next_ms = self._next_ms or next(self._due)
         if self._spoken_ms >= self._next_ms and self._told >= self._asked:
-            self._next_ms = next(ms for ms in self._due if ms > self._spoken_ms)
+            self._next_ms = self._spoken_ms + STEP_MS
             self._asked += 1
+            self._asked_ms = self._spoken_ms
             utterance.ask()
 
     def pause(self) -> None:
@@ -56,7 +56,7 @@ class Overhearing:
 
     def hear(self, words: str) -> None:
         """Take what the recogniser understood."""
-        self._words = words
+        self._words, self._covered_ms = words, self._asked_ms
         self._told += 1
 
     def judge(self, ears: Ears, *, ended: bool = False) -> Verdict | None:
@@ -69,6 +69,7 @@ class Overhearing:
             spoken_ms=self._spoken_ms,
             silent_ms=self._silent_ms,
             words=self._words,
+            covered_ms=self._covered_ms,
             settled=0 < self._whole <= self._told,
             ended=ended,
             faint_db=ears.faint_db,

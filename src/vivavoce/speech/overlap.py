@@ -10,8 +10,10 @@ from typing import Final, Literal, TypeAlias
 Verdict: TypeAlias = Literal["addressed", "backchannel", "aside"]
 """Meant for us, the sign of a listener, or none of our business: a noise, a cough, talk with somebody else."""
 
-SUSTAINED_MS = 448
-"""Who has spoken so long without a pause says more than that they listen."""
+SUSTAINED_MS, UNDERSTOOD_MS = 512, 416
+"""Who has spoken so long without a pause says more than that they listen, if so much of it is understood."""
+TAIL_MS = 128
+"""Words that lack no more than this at the end are all that was said."""
 WORDLESS_MS = 640
 """A sound without words that lasts so long is none of a voice."""
 LONGEST_BACKCHANNEL_MS = 1200
@@ -56,6 +58,8 @@ class Evidence:
     """How long nobody has spoken by now."""
     words: str | None = None
     """What the recogniser understood last; None before it has told anything."""
+    covered_ms: float = 0.0
+    """How much had been said when the recogniser was asked for them."""
     settled: bool = False
     """Whether somebody has paused and these are all the words up to the pause."""
     ended: bool = False
@@ -72,7 +76,8 @@ def judge(evidence: Evidence) -> Verdict | None:
     """
     if evidence.faint_db >= FAINT_DB and (evidence.spoken_ms >= FAINT_MS or evidence.ended):
         return "aside"
-    if evidence.words is None or (evidence.ended and not evidence.settled):
+    whole = evidence.settled or evidence.covered_ms >= evidence.spoken_ms - TAIL_MS
+    if evidence.words is None or (evidence.ended and not whole):
         return "addressed" if evidence.ended or evidence.spoken_ms >= UNHEARD_MS else None
     return _by_words(evidence, plain(evidence.words))
 
@@ -89,7 +94,8 @@ def _by_words(evidence: Evidence, words: str) -> Verdict | None:
     if whole:
         return "backchannel"
     patience_ms = LONGEST_BACKCHANNEL_MS if backchannel else SUSTAINED_MS
-    return "addressed" if evidence.spoken_ms >= patience_ms and not evidence.silent_ms else None
+    sustained = evidence.spoken_ms >= patience_ms and evidence.covered_ms >= UNDERSTOOD_MS
+    return "addressed" if sustained and not evidence.silent_ms else None
 
 
 def is_backchannel(words: str) -> bool:
