@@ -225,6 +225,9 @@ class Canceller:
         self.length = self._filter.length
         self.shift = 0
         """By how many samples the echo comes later than it was expected."""
+        self._suppressing = noise is not None
+        self._late = np.zeros(round(CANCELLING_S * rate), np.float32)
+        self._bypass = 1.0
         self._to_learn_s = LEARNING_S
         self._held_s = 0.0
         self._known = False
@@ -263,7 +266,18 @@ class Canceller:
         expected = self._filter.doubt + float(np.mean(self._filter.echo**2))
         self._expected += max(SMOOTH * (expected - self._expected), -FADING * self._expected)
         before, self._gain = self._gain, self._openness()
-        return cleaned * np.linspace(before, self._gain, len(cleaned), dtype=np.float32)
+        return self._unspoilt(cleaned * np.linspace(before, self._gain, len(cleaned), dtype=np.float32), captured)
+
+    def _unspoilt(self, cleaned: Samples, captured: Samples) -> Samples:
+        """Return the sound as it was captured, as late as if it were cleaned, where there is nothing to clean."""
+        if self._suppressing:
+            return cleaned
+        sound = np.concatenate([self._late, captured])
+        self._late = sound[len(captured) :]
+        before, self._bypass = self._bypass, float(self._silent_s >= TAIL_S)
+        return cleaned + (sound[: len(captured)] - cleaned) * np.linspace(
+            before, self._bypass, len(captured), dtype=np.float32
+        )
 
     def _practise(self) -> None:
         """Count down what is still to be learnt; begin with the room too if it is not what it was."""
@@ -306,7 +320,7 @@ class Canceller:
 class EchoFreeMicrophone:
     """A microphone that does not hear the loudspeaker beside it."""
 
-    def __init__(self, microphone: TappedMicrophone, speaker: Tapped, *, noise: int | None = 0) -> None:
+    def __init__(self, microphone: TappedMicrophone, speaker: Tapped, *, noise: int | None = None) -> None:
         """Put both on one time line.
 
         Args:
