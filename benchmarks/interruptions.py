@@ -5,7 +5,8 @@ ends; what is heard over it is spoken into the agent's microphone, and what the 
 recording of its speaker. Side by side: plain sessions, where any speech ends the answer, and considerate ones, as our
 own agent asks for. Interruptions are recordings of people (../shared/audio where it exists, else tests/data) and
 synthesised requests; backchannels are synthesised, coughs and noises made of pulses and noise, side talk is recordings
-18 dB weaker and in reverberation. The clock starts with the first sample of the sound. The machine's own sound output
+18 dB weaker and in reverberation. The clock starts with the speech, as the detector places its
+onset, or with the sound where it finds none. The machine's own sound output
 adds its latency, which is not in here.
 """
 
@@ -42,6 +43,8 @@ from vivavoce.realtime.client import Captured, Duck, Hush, Unduck
 from vivavoce.run import LEAD_S
 from vivavoce.server.engine import Engines
 from vivavoce.server.hub import Hub
+from vivavoce.speech.pcm import Framer, resample
+from vivavoce.speech.turns import Turns
 from vivavoce.testing import ScriptedLanguageModel, ScriptedTextToSpeech
 
 if TYPE_CHECKING:
@@ -54,7 +57,7 @@ CUT_S = 3.0
 """Of an overlap, so much is heard."""
 SESSIONS = 2
 """Of each kind, at one time."""
-AFTER_S = 1.0
+AFTER_S = 0.8
 """After an overlap nothing more is expected of it."""
 HEARD_S = 0.4
 """Of an answer before the next overlap."""
@@ -91,10 +94,24 @@ async def measure(service: Service, overlaps: Sequence[Overlap], engines: Engine
             talk.mouth.say(question)
             begun = [await _speak(talk, overlap, question) for overlap in overlaps]
         sound, _ = soundfile.read(output, dtype="float32")
-    return [
-        Outcome(overlap, Hush in told, told.get(Hush, told.get(Unduck)), _silence_ms(sound, at) if told else None)
-        for overlap, (at, told) in zip(overlaps, begun, strict=True)
-    ]
+    outcomes = []
+    for overlap, (at, told) in zip(overlaps, begun, strict=True):
+        onset_ms = _onset_ms(overlap.sound)
+        decided = told.get(Hush, told.get(Unduck))
+        silent = _silence_ms(sound, at + onset_ms / 1000) if told else None
+        outcomes.append(Outcome(overlap, Hush in told, None if decided is None else decided - onset_ms, silent))
+    return outcomes
+
+
+def _onset_ms(sound: Samples) -> float:
+    """Return where the detector places the beginning of speech, 0 where it finds none."""
+    vad = Silero()
+    turns, state = Turns(vad.frame * 1000 / vad.sample_rate), vad.state()
+    for frame in Framer(vad.frame).feed(resample(sound, RATE, vad.sample_rate)):
+        (probability,), (state,) = vad.score(frame[np.newaxis], [state])
+        for edge in turns.feed(float(probability)):
+            return max(edge.ms, 0.0)
+    return 0.0
 
 
 async def _speak(talk: Talk, overlap: Overlap, question: Samples) -> tuple[float, dict[type, float]]:
