@@ -16,11 +16,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vivavoce.agent.agent import Agent, SoundCounts
+    from vivavoce.agent.agent import Agent
     from vivavoce.agent.connection import connect
     from vivavoce.agent.conversation import Called, Confirm, Confirmed, Conversation, Event, Note, Said, StateChanged
     from vivavoce.agent.pulled import PulledSpeaker
     from vivavoce.agent.tools import Toolbox, tool
+    from vivavoce.agent.view import SoundCounts
     from vivavoce.api import converse, embedded, serve, talk
     from vivavoce.compose import in_process
     from vivavoce.config import Settings
@@ -71,7 +72,7 @@ _HOMES = {
     "Said": "vivavoce.agent.conversation",
     "Settings": "vivavoce.config",
     "Show": "vivavoce.realtime.client",
-    "SoundCounts": "vivavoce.agent.agent",
+    "SoundCounts": "vivavoce.agent.view",
     "StateChanged": "vivavoce.agent.conversation",
     "Toolbox": "vivavoce.agent.tools",
     "VivavoceError": "vivavoce.errors",

@@ -27,10 +27,10 @@ from vivavoce.realtime.server import Ids
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
-    from vivavoce.agent.agent import View
     from vivavoce.agent.hotplug import Devices
     from vivavoce.agent.lasting import Opening
     from vivavoce.agent.services import Service
+    from vivavoce.agent.view import View
     from vivavoce.compose import ClientLink
     from vivavoce.config import Settings
     from vivavoce.ports import Microphone, Speaker, Tool

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from vivavoce.agent.agent import SoundCounts
 from vivavoce.agent.console import console_for
 from vivavoce.agent.steering import attend
 from vivavoce.agent.tools import ToolResult
+from vivavoce.agent.view import SoundCounts
 from vivavoce.realtime.client import Cite, Report, Run, Show, Warn
 from vivavoce.realtime.events import ResponseTimings
 from vivavoce.realtime.values import Source

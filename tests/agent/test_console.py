@@ -10,11 +10,11 @@ import pytest
 from rich.console import Console as Terminal
 from tests.agent.scripted_talk import DEGREES, LONG, MAIL, RUN, SOUND, SOURCES, STEPS, TIMINGS, agent, user
 
-from vivavoce.agent.agent import SoundCounts
 from vivavoce.agent.console import JsonConsole, PlainConsole, console_for
 from vivavoce.agent.live import Console
 from vivavoce.agent.tools import ToolResult
 from vivavoce.agent.transcript import Words, arguments_of, clean, outcome_of, redact
+from vivavoce.agent.view import SoundCounts
 from vivavoce.agent.writing import WritingConsole
 from vivavoce.realtime.client import Cite, Report, Run, State, Warn
 from vivavoce.realtime.events import ResponseTimings

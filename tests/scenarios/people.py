@@ -12,9 +12,10 @@ import msgspec
 from tests.scenarios.speech import RATE, Mouth
 
 from vivavoce.agent import services
-from vivavoce.agent.agent import Agent, SoundCounts
+from vivavoce.agent.agent import Agent
 from vivavoce.agent.files import AudioClock, WavSpeaker
 from vivavoce.agent.tools import Toolbox
+from vivavoce.agent.view import SoundCounts
 from vivavoce.config import Settings
 from vivavoce.realtime.server import Ids
 

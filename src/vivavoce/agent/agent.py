@@ -12,7 +12,7 @@ from collections import deque
 from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 import anyio
 from anyio import CancelScope, create_task_group
@@ -25,6 +25,7 @@ from vivavoce.agent.masking import Mask
 from vivavoce.agent.minutes import Minutes
 from vivavoce.agent.mouth import Mouth
 from vivavoce.agent.transcript import TYPED
+from vivavoce.agent.view import SoundCounts
 from vivavoce.ports import LinkClosed
 from vivavoce.realtime.client import (
     Captured,
@@ -41,7 +42,6 @@ from vivavoce.realtime.client import (
     Report,
     Run,
     Show,
-    State,
     Stop,
     Tick,
     TurnBegun,
@@ -72,7 +72,8 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from vivavoce.agent.lasting import Opening
-    from vivavoce.agent.tools import Toolbox, ToolResult
+    from vivavoce.agent.tools import Toolbox
+    from vivavoce.agent.view import View
     from vivavoce.ports import Link, Microphone, Speaker
     from vivavoce.realtime.client import AnyEffect, Input, Output
     from vivavoce.realtime.server import Ids
@@ -87,57 +88,6 @@ SETTINGS_S = 2.0
 """Time for a server to say that the settings hold; some never do."""
 STUCK_S = 30.0
 """Time after the end of a recording in which the server must have answered."""
-
-
-class SoundCounts(NamedTuple):
-    """What went wrong with the sound since the beginning."""
-
-    underruns: int = 0
-    """How often an answer ran dry at the speaker."""
-    dropped: int = 0
-    """Frames of the person's voice that were lost on the way to the server."""
-    overflows: int = 0
-    """How often the microphone itself lost sound."""
-
-
-class View(Protocol):
-    """What a person looks at."""
-
-    def state(self, state: State) -> None:
-        """Show what the conversation is doing."""
-
-    def words(self, show: Show) -> None:
-        """Show what was said; called again with more words of the same item."""
-
-    def calling(self, run: Run) -> None:
-        """Show that a tool runs."""
-
-    def called(self, run: Run, result: ToolResult) -> None:
-        """Show what a tool returned."""
-
-    def confirm(self, run: Run, question: str) -> None:
-        """Show that a call waits for the person's consent."""
-
-    def confirmed(self, run: Run, *, yes: bool) -> None:
-        """Show that it waits no more."""
-
-    def citing(self, cite: Cite) -> None:
-        """Show where an answer has something from."""
-
-    def report(self, report: Report) -> None:
-        """Show where the time of a turn went."""
-
-    def sound(self, counts: SoundCounts) -> None:
-        """Show what went wrong with the sound."""
-
-    def note(self, text: str) -> None:
-        """Show a line that nobody said."""
-
-    def warn(self, warn: Warn) -> None:
-        """Show that something is wrong."""
-
-    def level(self, db: float) -> None:
-        """Show how loud the microphone is, dB below full scale."""
 
 
 class Agent:

@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Self
 
-    from vivavoce.agent.agent import SoundCounts
     from vivavoce.agent.live import Console, Name
     from vivavoce.agent.steering import Steered
     from vivavoce.agent.tools import ToolResult
     from vivavoce.agent.transcript import Entry
+    from vivavoce.agent.view import SoundCounts
     from vivavoce.agent.writing import WritingConsole
     from vivavoce.realtime.client import Cite, Report, Run, Show, State, Warn
     from vivavoce.realtime.values import Source

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import anyio
 import msgspec
 
-from vivavoce.agent.agent import SoundCounts
+from vivavoce.agent.view import SoundCounts
 from vivavoce.ports import LinkClosed
 from vivavoce.realtime.client import Cite, Report, Run, Show, State, Warn
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from vivavoce.agent.agent import View
     from vivavoce.agent.tools import Conduct, Toolbox
+    from vivavoce.agent.view import View
     from vivavoce.realtime.client import Input, Run, Show, Stop
 
 CANCELLED: Final = '{"error": "Cancelled: the user interrupted before there was a result."}'

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
-    from vivavoce.agent.agent import SoundCounts
     from vivavoce.agent.steering import Steered
     from vivavoce.agent.tools import ToolResult
     from vivavoce.agent.transcript import Entry
+    from vivavoce.agent.view import SoundCounts
     from vivavoce.realtime.client import Cite, Report, Run, Show, State, Warn
 
 DECAY_DB = 8.0

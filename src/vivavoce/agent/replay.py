@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
-    from vivavoce.agent.agent import View
     from vivavoce.agent.sessionlog import Step
+    from vivavoce.agent.view import View
     from vivavoce.ports import Samples
     from vivavoce.realtime.client import AnyEffect, Input, Output
 

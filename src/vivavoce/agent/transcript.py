@@ -15,9 +15,9 @@ from vivavoce.agent.masking import MASK, Mask, is_secret
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from vivavoce.agent.agent import SoundCounts
     from vivavoce.agent.glyphs import Glyphs
     from vivavoce.agent.tools import ToolResult
+    from vivavoce.agent.view import SoundCounts
     from vivavoce.realtime.client import Cite, Run, Show, State
     from vivavoce.realtime.events import ResponseTimings
     from vivavoce.realtime.values import Source

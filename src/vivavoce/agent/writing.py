@@ -15,9 +15,9 @@ from vivavoce.agent.transcript import Questions, Stopwatch, arguments_of, clean,
 if TYPE_CHECKING:
     from typing import Self
 
-    from vivavoce.agent.agent import SoundCounts
     from vivavoce.agent.steering import Steered
     from vivavoce.agent.tools import ToolResult
+    from vivavoce.agent.view import SoundCounts
     from vivavoce.realtime.client import Cite, Report, Run, Show, State, Warn
     from vivavoce.realtime.values import Source
 
