@@ -10,7 +10,8 @@ of the first step, or the 99th percentile of the events' lateness 100 ms.
 The latency runs from the last frame that holds speech, when it is sent, to the first byte of the answer's sound. An
 event of speech is late against the same kind of event in the first step, by the time line that it names
 (`audio_start_ms`, `audio_end_ms`); a piece of sound is late when a player has run dry before it comes. CPU is of one
-core; what waits is what the server's sockets have received and the server has not read. Writes docs/images/load.svg.
+core; what waits is what the server's sockets have received and the server has not read. Writes
+docs/images/load.svg, or load_embedded.svg.
 """
 
 from __future__ import annotations
@@ -63,7 +64,10 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "audio"
 AUDIO = SHARED if SHARED.exists() else ROOT / "tests" / "data"
-PLOT = ROOT / "docs" / "images" / "load.svg"
+PLOTS = {
+    name: ROOT / "docs" / "images" / f"load{suffix}.svg"
+    for name, suffix in {"scripted": "", "embedded": "_embedded"}.items()
+}
 PACKAGES = ("vivavoce", "onnxruntime", "numpy", "websockets", "uvicorn", "msgspec")
 RATE = 24_000
 FRAME_S = 0.02
@@ -79,11 +83,15 @@ SILENT_SHARE = 2.0
 SHORTEST_SILENCE_S = 3.0
 SETTLING_S = 3.0
 """Time that a step's new callers have before it counts."""
+LEAST, LONGEST = 20, 5
+"""Answers in a step of few callers, and how many times as long it may last for them."""
 LATE_MS = 100.0
 STEPS = {"scripted": (10, 25, 50, 100, 150, 200, 250, 300, 400), "embedded": (1, 2, 3, 4, 6, 8, 12, 16)}
 ANSWER = "This is an answer of ten words that takes three seconds."
 WORD_S = 0.27
 SAMPLED_S = 0.5
+WIDTH = 120
+"""Of the table, characters."""
 WAITING = re.compile(r"\s*\d+: \S+:(\w{4}) \S+ \w\w \w+:(\w+)")
 """Local port and bytes not read, in /proc/net/tcp."""
 
@@ -323,6 +331,8 @@ class Crowd:
         self._forget()
         began = time.monotonic()
         await anyio.sleep(seconds)
+        while self._answers() < LEAST and time.monotonic() < began + LONGEST * seconds:  # noqa: ASYNC110 - no event tells
+            await anyio.sleep(1)
         lags = defaultdict(list)
         for caller in self._callers:
             for kind, lag in caller.lags:
@@ -336,6 +346,9 @@ class Crowd:
             lost=sum(caller.unanswered + caller.gone + caller.refused for caller in self._callers),
             jitter=[float(np.percentile(self._behind, 50)), float(np.percentile(self._behind, 99))],
         )
+
+    def _answers(self) -> int:
+        return sum(len(caller.latencies) for caller in self._callers)
 
     def _forget(self) -> None:
         self._behind.clear()
@@ -457,7 +470,7 @@ def spread(values: list[float], low: float, high: float) -> tuple[float, float]:
     return float(np.percentile(values, low)), float(np.percentile(values, high))
 
 
-async def measure(profile: str, steps: list[int], seconds: float) -> tuple[list[Row], Watch, str]:
+async def measure(profile: str, steps: list[int], seconds: float, *, goes_on: bool) -> tuple[list[Row], Watch, str]:
     """Return a row a step, what was seen meanwhile, and what ended it."""
     with child("--serve", profile) as server:
         assert server.stdout is not None
@@ -466,12 +479,12 @@ async def measure(profile: str, steps: list[int], seconds: float) -> tuple[list[
             watch = Watch(server.pid, callers.pid, urlsplit(url).port or 0)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(watch.look)
-                rows, ending = await follow(callers, watch)
+                rows, ending = await follow(callers, watch, goes_on=goes_on)
                 tasks.cancel_scope.cancel()
     return rows, watch, ending
 
 
-async def follow(callers: subprocess.Popen[str], watch: Watch) -> tuple[list[Row], str]:
+async def follow(callers: subprocess.Popen[str], watch: Watch, *, goes_on: bool) -> tuple[list[Row], str]:
     assert callers.stdout is not None
     rows: list[Row] = []
     usual: dict[str, float] = {}
@@ -479,6 +492,8 @@ async def follow(callers: subprocess.Popen[str], watch: Watch) -> tuple[list[Row
         step = Step(**json.loads(line))
         usual = usual or {kind: float(np.median(lags)) for kind, lags in step.lags.items() if kind != "sound"}
         rows.append(judge(step, watch.during(step), usual))
+        if goes_on or len(rows) == 1:
+            continue
         if rows[-1].latency[1] > 2 * rows[0].latency[1]:
             return rows, "the 95th percentile of the latency has doubled"
         if rows[-1].late[0] > LATE_MS:
@@ -554,9 +569,9 @@ def plot(profile: str, rows: list[Row], watch: Watch) -> None:
     for axes in (over, times):
         axes.grid(alpha=0.3)
         axes.legend()
-    PLOT.parent.mkdir(parents=True, exist_ok=True)
+    PLOTS[profile].parent.mkdir(parents=True, exist_ok=True)
     figure.tight_layout()
-    figure.savefig(PLOT)
+    figure.savefig(PLOTS[profile])
 
 
 async def main() -> None:
@@ -566,6 +581,7 @@ async def main() -> None:
         "--steps", type=lambda text: [int(step) for step in text.split(",")], help="numbers of sessions"
     )
     parser.add_argument("--seconds", type=float, default=20.0, help="of each step")
+    parser.add_argument("--all", action="store_true", help="go through all steps, whatever the limits")
     parser.add_argument("--serve", choices=list(STEPS), help=argparse.SUPPRESS)
     parser.add_argument("--call", help=argparse.SUPPRESS)
     options: Any = parser.parse_args()
@@ -576,8 +592,10 @@ async def main() -> None:
         await run_callers(options.call, options.steps, options.seconds)
         return
     profile = "embedded" if options.embedded else "scripted"
-    console, load = Console(), os.getloadavg()[0]
-    rows, watch, ending = await measure(profile, options.steps or list(STEPS[profile]), options.seconds)
+    console, load = Console(width=WIDTH), os.getloadavg()[0]
+    rows, watch, ending = await measure(
+        profile, options.steps or list(STEPS[profile]), options.seconds, goes_on=options.all
+    )
     console.print(report(profile, rows))
     console.print(
         f"Ended because {ending}. {platform.machine()}, {os.cpu_count()} cores that the server and the callers share, "
