@@ -32,9 +32,10 @@ CANCELLED: Final = '{"error": "Cancelled: the user interrupted before there was 
 HELD: Final = "Not done yet: the user must agree first. Ask the user exactly this, and nothing else: {}"
 AGAIN: Final = "Still not done: it waits for the user's yes or no to this question: {}"
 BUSY: Final = "Not done, and it will not be: something else waits for the user's yes or no. Ask that first: {}"
-NEWS: Final = "{} has news. Tell the user in one short sentence: {}"
-DONE: Final = "The user agreed, so {} was run, once. Do not call it again. Tell the user what came of it: {}"
-DROPPED: Final = "{} was not run: {}. Tell the user so in a few words."
+# A small model may read these aloud as they are.
+NEWS: Final = "News of {}: {}"
+DONE: Final = "Done, as the user agreed: {}. It returned: {}"
+DROPPED: Final = "Not done: {}, because {}."
 WHY: Final = {
     "refused": "the user does not want it",
     "forgotten": "the user talked of something else",
@@ -196,7 +197,7 @@ class Hands:
                 self._before = frozenset(self._turns)
                 self._view.confirm(run, question)
                 self._tasks.start_soon(self._expire)
-                self._step(Returned(run.call_id, HELD.format(question)))
+                self._step(Returned(run.call_id, HELD.format(question), say=question))
             case Again(question=pending):
                 self._refuse(run, AGAIN.format(pending))
             case Busy(question=pending):

@@ -99,6 +99,8 @@ class Returned(Happened, frozen=True):
     """Nothing need be said about it: nobody waits for it any more."""
     sources: tuple[Source, ...] = ()
     """Where the output has something from."""
+    say: str = ""
+    """The answer to it, word for word; a server that cannot speak given words reads the output."""
 
 
 class Typed(Happened, frozen=True):
@@ -431,6 +433,8 @@ class ClientSession:
         """The response that is open, empty for one that was asked for and is not created yet."""
         self._asked = ""
         """The event that asked for a response last."""
+        self._to_say = ""
+        """The next answer, word for word."""
         self._owed = False
         """Whether to ask for a response when the one that is open is done."""
         self._hushed: deque[str] = deque(maxlen=HUSHED)
@@ -648,6 +652,7 @@ class ClientSession:
             return
         calls.running.remove(returned.call_id)
         calls.matters = calls.matters or not returned.moot
+        self._to_say = returned.say or self._to_say
         yield self._output(returned.call_id, self._fitting(returned.output, calls.made))
         yield from self._go_on()
 
@@ -677,10 +682,18 @@ class ClientSession:
         if not self._owed:
             self._active = ""
             self._patience.told = self._patience.lost
-            yield wire.ResponseCreate(response=ResponseParams(tool_choice="none") if self._patience.lost else UNSET)
+            yield wire.ResponseCreate(response=self._wish())
+
+    def _wish(self) -> ResponseParams | UnsetType:
+        """Return what is special about the response that is asked for."""
+        words, self._to_say = self._to_say, ""
+        if words and self._aside.spoken_by == "server":
+            return ResponseParams(vivavoce=ResponseExtensions(say=words))
+        return ResponseParams(tool_choice="none") if self._patience.lost else UNSET
 
     def _interrupt(self, *, cancel: bool) -> Outputs:
         """Fall silent, and tell the server what was heard."""
+        self._to_say = ""
         active = self._active or self._asked
         if self.answering and active not in self._hushed and (cancel or self._active):
             self._hushed.append(active)

@@ -64,7 +64,7 @@ class Files:
             index = self._refreshed()
             passages = _matches(index, words)
         if not passages:
-            raise ToolError(f"The user's files say nothing about {query!r}: say so, and do not guess.")
+            raise ToolError(f"The user's files say nothing about {query!r}.")
         told = [f"[{each.file}:{each.line}] {each.text}" for each in passages]
         sources = (
             Source(title=f"{each.file}:{each.line}", file_id=each.file, quote=each.text[:PASSAGE]) for each in passages

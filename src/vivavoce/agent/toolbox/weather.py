@@ -96,13 +96,10 @@ class Weather:
         except (TimeoutError, httpx.TransportError) as offline:
             raise ToolError(
                 "The weather service cannot be reached from this machine, which may be offline. "
-                "Nothing is known about the weather: say so, and do not guess."
+                "Nothing is known about the weather."
             ) from offline
         except (httpx.HTTPError, ValueError, KeyError, IndexError, TypeError) as odd:
-            raise ToolError(
-                "The weather service gave no usable answer. "
-                "Nothing is known about the weather: say so, and do not guess."
-            ) from odd
+            raise ToolError("The weather service gave no usable answer. Nothing is known about the weather.") from odd
         self._remember(key, report)
         return report
 

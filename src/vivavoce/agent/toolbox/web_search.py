@@ -28,10 +28,7 @@ TIMEOUT_S: Final = 8.0
 RESULTS: Final = 5
 LONGEST: Final = 500
 """Characters of a passage."""
-OFFLINE: Final = (
-    "The web cannot be searched from this machine now, which may be offline. "
-    "Nothing was found out: say so, and do not guess."
-)
+OFFLINE: Final = "The web cannot be searched from this machine now, which may be offline. Nothing was found out."
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -66,7 +63,7 @@ class WebSearch:
             raise ToolError("There is nothing to search for: ask the user what is meant.")
         pages = await self._pages(query.strip())
         if not pages:
-            raise ToolError(f"The web search found nothing for {query!r}: say so, and do not guess.")
+            raise ToolError(f"The web search found nothing for {query!r}.")
         told = [f"[{number}] {page.title} ({page.url}): {page.passage}" for number, page in enumerate(pages, start=1)]
         return Found("\n".join(told), tuple(Source(title=page.title, url=page.url) for page in pages))
 
@@ -84,7 +81,7 @@ class WebSearch:
         except (TimeoutError, httpx.TransportError):
             raise ToolError(OFFLINE) from None
         except (ValueError, TypeError, KeyError, AttributeError):
-            raise ToolError("The web search gave no usable answer: say so, and do not guess.") from None
+            raise ToolError("The web search gave no usable answer.") from None
 
     async def _ask(self, query: str) -> Sequence[Mapping[str, Any]]:
         match self.engine:
