@@ -1,14 +1,16 @@
-"""What the canceller takes off, in simulated rooms: `uv run python benchmarks/echo.py [--words]`.
+"""What the canceller takes off, in simulated rooms: `uv run python benchmarks/echo.py [--words] [--devices]`.
 
 Thirty answers of the embedded voice come back to the microphone at -20 dBFS, with each room's response and a delay of
 which the devices tell nothing. The real VAD and turn detection judge what is left, and what people say over it, 3 dB
 softer than the echo. ERLE: echo return loss enhancement. CPU seconds include the simulation's. With `--words`: what
-suppression of noise does to the word error rate of the embedded recogniser, in pink noise.
+suppression of noise does to the word error rate of the embedded recogniser, in pink noise. With `--devices`, nothing
+else: a real agent speaks thirty answers beside a loopback of PulseAudio, then a person talks over one more.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import statistics
 import sys
@@ -16,6 +18,7 @@ import time
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import anyio
@@ -25,10 +28,12 @@ from rich.table import Table
 
 sys.path.append(str(Path(__file__).parents[1]))
 
+from tests.agent.overheard import ANSWERS as THIRTY
 from tests.agent.overheard import cleaned, in_turn, interjections, spoken_answers, turn_starts
 from tests.agent.rooms import CAPTURED, RATE, Room, loudness
 from tests.recordings import recorded
 from tests.scenarios.speech import read, wer
+from tests.system.test_echo import answered, interrupt, talking, turns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +52,8 @@ ROOMS = (
     Room("office, times that jitter by 3 ms", decay_s=0.4, direct_db=3, delay_s=0.08, jitter_s=0.003, seed=0),
 )
 SOFTER_DB = 3.0
+ANSWERS = [*THIRTY, "It is a long way to the station, so let us take the bus at the corner and talk about it there."]
+TALK_S = 20.0
 NOISES: tuple[int | None, ...] = (None, 0, 1, 2)
 SNRS = (None, 15.0, 5.0)
 
@@ -107,6 +114,25 @@ async def words(snr_db: float | None) -> tuple[str, ...]:
     return ("clean" if snr_db is None else f"{snr_db:.0f} dB", *(f"{100 * rate:.1f}" for rate in rates))
 
 
+async def at_devices() -> None:
+    """Count the turns that the agent's own voice begins, and print them."""
+    table = Table(title=f"{len(ANSWERS) - 1} answers beside a loopback of PulseAudio, and one that is talked over")
+    for heading in ("load", "turns on echo alone", "answers cut", "interrupted by a person"):
+        table.add_column(heading, justify="right")
+    with TemporaryDirectory() as folder:
+        async with talking(Path(folder), ANSWERS) as (agent, seen, view):
+            for number in range(1, len(ANSWERS)):
+                agent.say("And then?")
+                await answered(agent, view, number)
+                print(number, turns(seen), file=sys.stderr)
+            alone, cut = turns(seen), sum(show.cut for show in view.said("assistant"))
+            agent.say("And then?")
+            with anyio.move_on_after(TALK_S) as late:
+                await interrupt(seen, view, len(view.said("assistant")) + 1)
+    table.add_row(f"{os.getloadavg()[1]:.1f}", str(alone), str(cut), "no" if late.cancelled_caught else "yes")
+    Console(width=140).print(table)
+
+
 async def main(*, with_words: bool) -> None:
     console, answers = Console(width=140), await spoken_answers()
     table = Table(title="Thirty answers that the microphone hears")
@@ -132,4 +158,6 @@ async def main(*, with_words: bool) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--words", action="store_true", help="measure word error rates too")
-    anyio.run(partial(main, with_words=parser.parse_args().words))
+    parser.add_argument("--devices", action="store_true", help="measure at devices instead")
+    chosen = parser.parse_args()
+    anyio.run(at_devices if chosen.devices else partial(main, with_words=chosen.words))

@@ -25,7 +25,7 @@ from vivavoce.run import TalkOptions
 from vivavoce.testing import ScriptedLanguageModel
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from pathlib import Path
 
     from tests.system.pulse import Pulse
@@ -76,10 +76,12 @@ async def warm(hub: Hub) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def talking(folder: Path, **chosen: Any) -> AsyncIterator[tuple[Agent, list[Any], Onlooker]]:
+async def talking(
+    folder: Path, answers: Sequence[str] = ANSWERS, **chosen: Any
+) -> AsyncIterator[tuple[Agent, list[Any], Onlooker]]:
     """Open an agent at the devices, and the server beside it."""
     settings = Settings(input_device="cable end", output_device="loudspeaker", greeting="", **chosen)
-    engines = replace(compose.build_engines(settings), llm=ScriptedLanguageModel(ANSWERS))
+    engines = replace(compose.build_engines(settings), llm=ScriptedLanguageModel(answers))
     service, seen, view = services.Service(""), list[Any](), Onlooker()
     async with (
         compose.open_hub(settings, engines=engines) as hub,
@@ -121,19 +123,19 @@ async def test_the_agent_does_not_interrupt_itself_and_can_be_interrupted(tmp_pa
         assert turns(seen) == 0
         assert not any(show.cut for show in view.said("assistant"))
         agent.say("And then?")
-        await interrupt(seen, view)
+        await interrupt(seen, view, len(ANSWERS))
     assert HEARD_MYSELF not in view.notes
 
 
-async def interrupt(seen: list[Any], view: Onlooker) -> None:
-    """Speak over the answer that is coming, until it stops."""
-    person = recorded(RATE)[0]
+async def interrupt(seen: list[Any], view: Onlooker, number: int) -> None:
+    """Speak over the answer of this number, which is coming, until it stops."""
+    person, before = recorded(RATE)[0], turns(seen)
     async with SoundSpeaker("cable", sample_rate=RATE) as mouth:
-        await until(lambda: len(view.said("assistant")) == len(ANSWERS))
+        await until(lambda: len(view.said("assistant")) >= number)
         await anyio.sleep(1.0)
         await mouth.play("person", person.sound[round(person.starts * RATE) :])
-        await until(lambda: turns(seen) > 0)
-        await until(lambda: view.said("assistant")[-1].cut)
+        await until(lambda: turns(seen) > before)
+        await until(lambda: view.said("assistant")[number - 1].cut)
 
 
 async def test_without_the_canceller_it_does_and_says_why(tmp_path: Path) -> None:
