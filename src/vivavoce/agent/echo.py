@@ -107,6 +107,8 @@ class TimeLine:
         """How often the sound began, or went on after a gap."""
         self.starts = 0
         """How often the gap was so long that nothing was put there."""
+        self.jumped_s = 0.0
+        """By how much the origin was set right at once."""
         self._source = source
         self._sound = np.zeros(0, np.float32)
         self._told: deque[tuple[float, Samples]] = deque(maxlen=BACKLOG)
@@ -190,6 +192,7 @@ class TimeLine:
         self._odd.clear()
         if lost_s < 0:
             self.origin += lost_s
+            self.jumped_s += lost_s
             return
         lost, ago = round(lost_s * self.rate), min(round(ago_s * self.rate), len(self._sound))
         self._sound = np.insert(self._sound, len(self._sound) - ago, np.zeros(lost, np.float32))
@@ -339,6 +342,7 @@ class EchoFreeMicrophone:
         self._frame = round(self.sample_rate * FRAME_S)
         self._next = 0
         self._at = 0.0
+        self._jumped_s = 0.0
         self._moved: int | None = None
         self._drift = 0.0
         self._lead_s = LEAD_S
@@ -422,6 +426,9 @@ class EchoFreeMicrophone:
         seams = self._captured.seams + self._played.seams
         started, seam = starts != self._starts, seams != self._seams
         self._starts, self._seams = starts, seams
+        jumped_s = self._captured.jumped_s - self._played.jumped_s
+        self._at += (jumped_s - self._jumped_s) * self.sample_rate
+        self._jumped_s = jumped_s
         if seam:
             self._moved = None
             self._canceller.learn()
