@@ -78,6 +78,8 @@ DOUBTFUL_DB = 0.0, 3.0
 """What the filter leaves must be so much louder than what it may be wrong by."""
 FADING = 0.1
 """The most by which that falls in a frame: it is not known when the echo comes."""
+LASTING = 4
+"""Frames for which it must be louder: an echo may come so much before it is expected."""
 HELD_S = 0.2
 SMOOTH = 0.3
 """Weight of a frame in the levels that are compared."""
@@ -238,6 +240,7 @@ class Canceller:
         self._silent_s = TAIL_S
         self._power = np.zeros(4)
         self._expected = 0.0
+        self._louder = deque([0.0] * LASTING, maxlen=LASTING)
         self._gain = 1.0
 
     def learn(self) -> None:
@@ -267,7 +270,7 @@ class Canceller:
         powers = np.array([*(np.mean(sound**2) for sound in sounds), self._filter.doubt])
         self._power += SMOOTH * (powers - self._power)
         expected = self._filter.doubt + float(np.mean(self._filter.echo**2))
-        self._expected += max(SMOOTH * (expected - self._expected), -FADING * self._expected)
+        self._expected = max(expected, (1 - FADING) * self._expected)
         before, self._gain = self._gain, self._openness()
         return self._unspoilt(cleaned * np.linspace(before, self._gain, len(cleaned), dtype=np.float32), captured)
 
@@ -315,7 +318,8 @@ class Canceller:
             return 1.0
         captured, cleaned, rest, doubt, expected = 10 * np.log10(np.array([*self._power, self._expected]) + 1e-12)
         if self._to_learn_s > 0 or self._held_s > 0:
-            return float(np.interp(captured - expected, LOUDER_DB, (0.0, 1.0)))
+            self._louder.append(float(np.interp(captured - expected, LOUDER_DB, (0.0, 1.0))))
+            return min(self._louder)
         may_be_echo = float(np.interp(rest - doubt, DOUBTFUL_DB, (1.0, 0.0)))
         return min(float(np.interp(captured - cleaned, ECHO_DB, (1.0, 0.0))), 1 - may_be_echo)
 
