@@ -115,7 +115,7 @@ class Ears:
     def __init__(self, vad: Detector, sound: AudioFormat) -> None:
         self._vad = vad
         self._sound = sound
-        self._resampler = pcm.Resampler(sound.rate, vad.sample_rate)
+        self._resampler = pcm.prompt_resampler(sound.rate, vad.sample_rate)
         self._raw = bytearray()
         # Samples that are in no frame yet: not unpacked, or still in the resampler, which is worth no call a message.
         self._within = 0.0
@@ -272,7 +272,7 @@ class Ears:
         self._raw.clear()
         self._within = 0.0
         self._sound = sound
-        self._resampler = pcm.Resampler(sound.rate, self._vad.sample_rate)
+        self._resampler = pcm.prompt_resampler(sound.rate, self._vad.sample_rate)
 
     def _remember(self, frame: Samples) -> None:
         self._history.append(frame)

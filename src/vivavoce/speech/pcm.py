@@ -6,6 +6,7 @@ Inside the house sound is mono float32 in [-1, 1]. Source for G.711: ITU-T Recom
 from __future__ import annotations
 
 import functools
+import math
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -22,6 +23,14 @@ SILENCE_DB = -120.0
 _FULL_SCALE = 32768.0
 _ULAW_BIAS = 132
 _ULAW_CLIP = 32635
+_TAPS = 64
+"""Of the prompt resampler, at the rate of its input; half of them are its delay."""
+_PHASES = 8
+"""The most that either rate may be of the common one."""
+_KAISER = 5.65
+"""Shape of its window: 60 dB."""
+_PASSED = 0.92
+"""Middle of its transition, of the lower half rate."""
 
 
 def from_pcm16(audio: bytes) -> Samples:
@@ -103,6 +112,54 @@ class Resampler:
         """Begin a new sound: forget what is held back of the old one."""
         if self._stream is not None:
             self._stream.clear()
+
+
+class PromptResampler:
+    """Changes the rate of a stream of sound with two milliseconds of delay, where `Resampler` works in blocks of 40 ms.
+
+    A windowed sinc, phase by phase: flat up to 6.5 kHz at 16 kHz, 60 dB down from 8.2 kHz on.
+    """
+
+    def __init__(self, rate_in: int, rate_out: int) -> None:
+        common = math.gcd(rate_in, rate_out)
+        self._up, self._down = rate_out // common, rate_in // common
+        self._bank = _filter_bank(self._up, self._down)
+        self._rest: Samples = np.zeros(_TAPS // 2, np.float32)
+
+    def feed(self, samples: Samples) -> Samples:
+        """Return what can be said so far of the sound at the new rate."""
+        if self._up == self._down:
+            return samples
+        sound = np.concatenate([self._rest, samples])
+        reach = len(self._bank)
+        blocks = max((len(sound) - reach) // self._down + 1, 0)
+        self._rest = sound[blocks * self._down :]
+        windows = np.lib.stride_tricks.as_strided(
+            sound, (blocks, reach), (self._down * sound.itemsize, sound.itemsize), writeable=False
+        )
+        out: Samples = (windows @ self._bank).reshape(-1)
+        return out
+
+
+def prompt_resampler(rate_in: int, rate_out: int) -> PromptResampler | Resampler:
+    """Return the resampler of a stream with the least delay that the rates allow: odd ratios need too many phases."""
+    common = math.gcd(rate_in, rate_out)
+    simple = max(rate_in, rate_out) // common <= _PHASES
+    return PromptResampler(rate_in, rate_out) if simple else Resampler(rate_in, rate_out)
+
+
+@functools.cache
+def _filter_bank(up: int, down: int) -> Samples:
+    """Return what turns a window of the input into the `up` samples of a block, shape (window, up)."""
+    starts = [step * down // up for step in range(up)]
+    bank = np.zeros((_TAPS + starts[-1], up))
+    cutoff = _PASSED * min(up / down, 1.0)
+    for step, start in enumerate(starts):
+        times = np.arange(_TAPS) - _TAPS / 2 - (step * down % up) / up
+        shape = np.i0(_KAISER * np.sqrt(np.maximum(1 - (2 * times / _TAPS) ** 2, 0))) / np.i0(_KAISER)
+        taps = np.sinc(cutoff * times) * shape
+        bank[start : start + _TAPS, step] = taps / taps.sum()
+    return bank.astype(np.float32)
 
 
 def resample(samples: Samples, rate_in: int, rate_out: int) -> Samples:
