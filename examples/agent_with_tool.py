@@ -10,7 +10,7 @@ import vivavoce
 @vivavoce.tool(examples=["how many apples are left", "do you still have pears"])
 def in_stock(item: str) -> int:
     """Tell how many pieces of a kind of fruit are in stock."""
-    return {"apples": 3, "pears": 0}.get(item.lower(), 0)
+    return {"apple": 3, "pear": 0}.get(item.lower().removesuffix("s"), 0)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def test_its_tests_pass(project):
 
 def test_its_tests_fail_where_the_agent_is_wrong(project):
     agent = project / "agent.py"
-    agent.write_text(agent.read_text(encoding="utf-8").replace('"apples": 3', '"apples": 2'), encoding="utf-8")
+    agent.write_text(agent.read_text(encoding="utf-8").replace('"apple": 3', '"apple": 2'), encoding="utf-8")
     ended = python(project, "-m", "pytest", "-q", "-p", "no:cacheprovider")
     assert "1 failed, 2 passed" in ended.stdout
     assert "in_stock(item='Apples') → 2" in ended.stdout

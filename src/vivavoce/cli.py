@@ -160,14 +160,18 @@ def serve(*, allow_remote: bool, origins: tuple[str, ...], **flags: Any) -> None
 def init(*, folder: str) -> None:
     """Write a small project: an agent with a tool, and a test of it; nothing is overwritten."""
     import shlex
+    import shutil
+    from importlib.util import find_spec
     from pathlib import Path
 
     from vivavoce import scaffold
 
     for path in _try(lambda: scaffold.write(Path(folder))):
         click.echo(path)
+    python = "python" if shutil.which("python") == sys.executable else shlex.quote(sys.executable)
+    lacking = "" if find_spec("pytest") else "   # once pytest is installed there"
     agent = shlex.quote(str(Path(folder) / "agent.py"))
-    click.echo(f"\nNext:\n  python {agent} --text\n  python -m pytest {shlex.quote(folder)}")
+    click.echo(f"\nNext:\n  {python} {agent} --text\n  {python} -m pytest {shlex.quote(folder)}{lacking}")
 
 
 @cli.command()

@@ -31,6 +31,16 @@ def told(prompt: Prompt, role: str = "tool") -> list[str]:
     return [message.text for message in prompt.messages if message.role == role]
 
 
+def asks(message: PromptMessage) -> bool:
+    """Tell whether the person speaks, not a tool in the person's place."""
+    return message.role == "user" and not message.text.startswith("News of ")
+
+
+def news(message: PromptMessage) -> str:
+    """Return what a tool said."""
+    return message.text.rsplit(": ", maxsplit=1)[-1].strip('"')
+
+
 def since_user(prompt: Prompt) -> list[PromptMessage]:
     messages = list(prompt.messages)
     last = max(index for index, message in enumerate(messages) if message.role == "user")
@@ -158,7 +168,7 @@ async def test_what_runs_long_returns_at_once_and_is_told_when_it_is_done():
 
     def replies(prompt: Prompt):
         match prompt.messages[-1]:
-            case PromptMessage(role="user"):
+            case message if asks(message):
                 return [Call("bake", '{"cake": "apple"}')]
             case PromptMessage(role="tool"):
                 return "It is in the oven."
@@ -170,7 +180,7 @@ async def test_what_runs_long_returns_at_once_and_is_told_when_it_is_done():
         assert turn.said == "It is in the oven."
         done.set()
         assert (await talk.listen()).said == "Your cake is done."
-        assert "The apple cake is done." in told(talk.prompts[-1], "system")[-1]
+        assert told(talk.prompts[-1], "user")[-1] == 'News of bake: "The apple cake is done."'
 
 
 async def test_a_generator_tells_its_news_one_by_one():
@@ -187,7 +197,7 @@ async def test_a_generator_tells_its_news_one_by_one():
 
     def replies(prompt: Prompt):
         last = prompt.messages[-1]
-        return [Call("watch", "{}")] if last.role == "user" else last.text.rsplit(": ", maxsplit=1)[-1]
+        return [Call("watch", "{}")] if asks(last) else news(last)
 
     async with AsyncTalk(tools=[watch], replies=replies) as talk:
         assert (await talk.say("Watch the pot.")).said == "I watch."
@@ -265,9 +275,9 @@ SEND = Call("send_money", '{"amount": 10, "name": "Bob"}')
 def teller(prompt: Prompt):
     """Call when asked for money, else say what one was told last."""
     last = prompt.messages[-1]
-    if last.role == "user":
+    if asks(last):
         return [SEND] if "money" in last.text else "I have sent it."
-    return last.text.rsplit(": ", maxsplit=1)[-1]
+    return news(last)
 
 
 @pytest.mark.parametrize("way", ["say", "type"])
@@ -308,9 +318,9 @@ async def test_a_no_drops_the_call():
     bank = Bank()
     async with AsyncTalk(tools=[bank.tool], replies=teller) as talk:
         await talk.say("Send money to Bob.")
-        refused = await talk.say("No, don't.", until="does not want")
+        refused = await talk.say("No, don't.", until="do not want")
         assert bank.sent == []
-        assert "does not want it" in refused.meant
+        assert "you do not want it" in refused.meant
         await talk.say("Yes.")
         assert bank.sent == []
 

@@ -79,10 +79,11 @@ def test_the_first_generation_of_yandex_is_spoken_to_as_its_sample_does():
 
 @pytest.mark.parametrize("index", ["", "fvt1"])
 def test_our_functions_do_not_take_the_names_that_yandex_keeps(index):
-    ours: list[dict[str, Any]] = [{"type": "function", "name": name, "parameters": {}} for name in ("web_search", "file_search", "add")]
+    names = ("web_search", "file_search", "add")
+    ours: list[dict[str, Any]] = [{"type": "function", "name": name, "parameters": {}} for name in names]
     service = find(Settings(service="yandex"), YANDEX | {"VECTOR_STORE_ID": index})
-    names = [tool["name"] for tool in session_settings(Settings(), service, ours)["tools"]]
-    assert names == ["add", "web_search"] + ["file_search"] * bool(index)
+    told = [tool["name"] for tool in session_settings(Settings(), service, ours)["tools"]]
+    assert told == ["add", "web_search"] + ["file_search"] * bool(index)
 
 
 def test_organisation_and_project_go_to_openai_but_not_with_an_ephemeral_key():

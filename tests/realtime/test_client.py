@@ -361,7 +361,7 @@ def test_news_wait_for_a_quiet_moment():
     assert client(Reported("Tea."), Reported("Eggs.")) == []
     client.done()
     item, ask = sent(client(Played("i", 100, all_played=True)))
-    assert (item.item.role, item.item.content[0].text) == ("system", "Tea.")
+    assert (item.item.role, item.item.content[0].text) == ("user", "Tea.")
     assert types([ask]) == ["response.create"]
     client.created("s")
     assert types(client.done("s")) == ["conversation.item.create", "response.create"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import UNSET
 from tests.realtime.test_client import Client, sent, truncated
 
 from vivavoce.realtime import events as wire
@@ -22,7 +23,14 @@ from vivavoce.realtime.client import (
     Waiting,
     Warn,
 )
-from vivavoce.realtime.values import Extensions, FunctionCallOutput, Response, ResponseParams, Session
+from vivavoce.realtime.values import (
+    Extensions,
+    FunctionCallOutput,
+    Response,
+    ResponseExtensions,
+    ResponseParams,
+    Session,
+)
 
 
 def waiting(*, ours=False):
@@ -53,6 +61,35 @@ def test_our_own_server_says_the_words_as_they_are():
     _, request = waiting(ours=True)
     params = request.response
     assert (params.conversation, params.input, params.vivavoce.say) == ("none", (), "One moment.")
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_result_may_bring_the_words_of_its_answer(ours):
+    client = Client()
+    if ours:
+        client(wire.SessionUpdated(session=Session(vivavoce=Extensions(context_tokens=400))))
+    client.created()
+    client.call()
+    client.done()
+    *_, request = client(Returned("call", "Ask first.", say="Shall I?"))
+    assert request.response == (ResponseParams(vivavoce=ResponseExtensions(say="Shall I?")) if ours else UNSET)
+    client.created("s")
+    client.call("next", "s")
+    client.done("s")
+    *_, request = client(Returned("next", "42"))
+    assert request.response is UNSET
+
+
+def test_words_for_an_answer_are_forgotten_with_an_interruption():
+    client = Client()
+    client(wire.SessionUpdated(session=Session(vivavoce=Extensions(context_tokens=400))))
+    client.created()
+    client.call()
+    client(Returned("call", "Ask first.", say="Shall I?"))
+    client(Interrupted())
+    client.done(status="cancelled")
+    *_, request = client(Typed("Hello?"))
+    assert request.response is UNSET
 
 
 def test_other_servers_let_the_model_say_them():

@@ -48,6 +48,8 @@ def test_what_the_evidence_says():
         ("I have two.", 0.0),
         ("What is the weather in Paris?", COMPLETE),
         ("Is it?", 0.0),
+        ("What is the weather like?", COMPLETE),
+        ("Where is it from?", COMPLETE),
         ("Я хочу чтобы", MORE),
         ("Какая сегодня будет погода?", COMPLETE),
         ("Tell me a story.", 0.0),

@@ -32,14 +32,13 @@ CANCELLED: Final = '{"error": "Cancelled: the user interrupted before there was 
 HELD: Final = "Not done yet: the user must agree first. Ask the user exactly this, and nothing else: {}"
 AGAIN: Final = "Still not done: it waits for the user's yes or no to this question: {}"
 BUSY: Final = "Not done, and it will not be: something else waits for the user's yes or no. Ask that first: {}"
-# A small model may read these aloud as they are.
-NEWS: Final = "News of {}: {}"
-DONE: Final = "Done, as the user agreed: {}. It returned: {}"
-DROPPED: Final = "Not done: {}, because {}."
+NEWS: Final = 'News of {}: "{}"'
+"""Told in the user's place: what a tool says has no more weight than what a person says."""
+NOT_DONE: Final = "It was not done, because {}."
 WHY: Final = {
-    "refused": "the user does not want it",
-    "forgotten": "the user talked of something else",
-    "unanswered": "the user did not answer in time",
+    "refused": "you do not want it",
+    "forgotten": "you talked of something else",
+    "unanswered": "you did not answer in time",
 }
 TURNS: Final = 16
 """Of the person, that are remembered."""
@@ -144,7 +143,7 @@ class Hands:
         run = work.run
         if work.result is not None:
             self._view.called(run, result)
-            self._step(Reported(NEWS.format(run.name, result.output), result.sources))
+            self._step(Reported(_news(run.name, result.output), result.sources))
             return
         work.result = result
         work.over.set()
@@ -224,7 +223,7 @@ class Hands:
             self._agreed, self._joined = _Work(run, self._tools.conduct(run.name)), 0
             self._start(self._agreed)
             return
-        told = DROPPED.format(_spoken(run), WHY[verdict])
+        told = _news(_spoken(run), NOT_DONE.format(WHY[verdict]))
         self._view.called(run, ToolResult(told, ok=False, seconds=0.0))
         self._step(Reported(told))
 
@@ -237,7 +236,7 @@ class Hands:
         """Tell the model what came of the call that the person agreed to, unless it waits for it in a call again."""
         self._consent.settled(work.run)
         if not self._joined:
-            self._step(Reported(DONE.format(_spoken(work.run), result.output), result.sources))
+            self._step(Reported(_news(_spoken(work.run), result.output), result.sources))
 
     async def _join(self, run: Run) -> None:
         """Answer a call with the result of the same call that was agreed to."""
@@ -259,6 +258,10 @@ def _question(run: Run, conduct: Conduct, words: Phrases) -> str:
         except (KeyError, ValueError, IndexError, AttributeError):
             return conduct.confirm
     return words.may_i.format(call=_spoken(run))
+
+
+def _news(of: str, output: str) -> str:
+    return NEWS.format(of, output.replace('"', "'"))
 
 
 def _spoken(run: Run) -> str:

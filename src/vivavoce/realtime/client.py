@@ -616,7 +616,7 @@ class ClientSession:
     def _tell_news(self) -> Outputs:
         """Tell the model what has happened meanwhile, in a quiet moment."""
         if self._news and self.quiet:
-            item = Message(id=self._mint("item"), role="system", content=(InputText(text=self._news.popleft()),))
+            item = Message(id=self._mint("item"), role="user", content=(InputText(text=self._news.popleft()),))
             yield wire.ConversationItemCreate(item=item)
             yield from self._ask()
 

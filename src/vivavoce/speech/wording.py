@@ -7,7 +7,7 @@ import re
 
 OPEN = frozenset(
     "a an the and or but because if when while although of to for with from into about as than my your his its our "
-    "their i'm i've we're they're it's um uh er erm like maybe "
+    "their i'm i've we're they're it's um uh er erm "
     "и а но или что чтобы если когда потому как в на с к о от для по из у мой твой наш ваш его её их не э эм ну".split()
 )
 """Words that hardly end what somebody wants to say."""
@@ -36,8 +36,10 @@ def finished(words: str) -> float:
     said = _WORD.findall(text)
     if not said:
         return 0.0
+    if text.endswith("?"):
+        return COMPLETE if len(said) >= SHORTEST_QUESTION and ASKED.match(text) else 0.0
     if said[-1] in OPEN or text.endswith((",", "-", "—", "–", "...", "…")):
         return MORE
     if len(said) >= DICTATED and all(word.isdecimal() or word in DIGITS for word in said[-DICTATED:]):
         return DICTATING
-    return COMPLETE if len(said) >= SHORTEST_QUESTION and ASKED.match(text) else 0.0
+    return 0.0
