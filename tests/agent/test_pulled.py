@@ -11,7 +11,7 @@ import pytest
 from vivavoce.agent.pulled import PulledSpeaker
 from vivavoce.agent.rates import ResampledMicrophone, ResampledSpeaker, microphone_at, speaker_at
 from vivavoce.aio import beside
-from vivavoce.ports import Tapped
+from vivavoce.ports import Pausable, Tapped
 from vivavoce.testing import tone
 
 pytestmark = pytest.mark.anyio
@@ -40,6 +40,7 @@ async def test_what_is_taken_has_been_heard():
 async def test_a_paused_speaker_keeps_its_place():
     device = PulledSpeaker(8_000)
     speaker = speaker_at(24_000, device)
+    assert isinstance(speaker, Pausable)
     await device.play("one", ones(800))
     device.take(400)
     speaker.pause()
