@@ -36,6 +36,7 @@ from vivavoce.realtime.values import (
     Message,
     OutputAudio,
     Response,
+    ResponseParams,
     ServerVad,
     Session,
     StatusDetails,
@@ -362,7 +363,7 @@ def test_news_wait_for_a_quiet_moment():
     client.done()
     item, ask = sent(client(Played("i", 100, all_played=True)))
     assert (item.item.role, item.item.content[0].text) == ("user", "Tea.")
-    assert types([ask]) == ["response.create"]
+    assert ask == wire.ResponseCreate(event_id=ask.event_id, response=ResponseParams(tool_choice="none"))
     client.created("s")
     assert types(client.done("s")) == ["conversation.item.create", "response.create"]
 

@@ -435,6 +435,8 @@ class ClientSession:
         """The event that asked for a response last."""
         self._to_say = ""
         """The next answer, word for word."""
+        self._only_tell = False
+        """Whether the next answer may call nothing: what a tool says must not set another one to work."""
         self._owed = False
         """Whether to ask for a response when the one that is open is done."""
         self._hushed: deque[str] = deque(maxlen=HUSHED)
@@ -618,6 +620,7 @@ class ClientSession:
         if self._news and self.quiet:
             item = Message(id=self._mint("item"), role="user", content=(InputText(text=self._news.popleft()),))
             yield wire.ConversationItemCreate(item=item)
+            self._only_tell = True
             yield from self._ask()
 
     def _bridge(self, text: str) -> Outputs:
@@ -687,9 +690,10 @@ class ClientSession:
     def _wish(self) -> ResponseParams | UnsetType:
         """Return what is special about the response that is asked for."""
         words, self._to_say = self._to_say, ""
+        only_tell, self._only_tell = self._only_tell or self._patience.lost, False
         if words and self._aside.spoken_by == "server":
             return ResponseParams(vivavoce=ResponseExtensions(say=words))
-        return ResponseParams(tool_choice="none") if self._patience.lost else UNSET
+        return ResponseParams(tool_choice="none") if only_tell else UNSET
 
     def _interrupt(self, *, cancel: bool) -> Outputs:
         """Fall silent, and tell the server what was heard."""
