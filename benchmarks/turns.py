@@ -263,7 +263,7 @@ async def listen(link: Any, turn: Turn) -> None:
                 turn.hushed_ms = turn.hushed_ms or (anyio.current_time() - turn.over_at) * 1000
             case wire.SpeechStarted() if turn.over_at == float("inf") and turn.hushed_ms is None:
                 turn.answered_at, turn.timings = None, None
-            case wire.TranscriptionCompleted(transcript=text):
+            case wire.TranscriptionCompleted(transcript=text) if turn.hushed_ms is None:
                 turn.heard.append(text)
             case wire.OutputAudioDelta() if turn.answered_at is None:
                 turn.answered_at = anyio.current_time()
