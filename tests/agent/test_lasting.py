@@ -182,7 +182,7 @@ async def test_sessions_that_end_at_once_are_tried_more_and_more_seldom_until_on
                 await anyio.sleep(0.1)
         assert world.tries[-1] - world.tries[0] > 5
         await world.say("hello")
-        await anyio.sleep(STEADY_S)
+        await anyio.sleep(STEADY_S + 0.1)
         await world.server.close()
         lost = anyio.current_time()
         await anyio.wait_all_tasks_blocked()
