@@ -204,7 +204,7 @@ async def open_sound(settings: Settings, options: TalkOptions, service: Service)
         elif not options.text and not options.input_file:
             speaker = devices.speaker(settings.output_device, sample_rate=out_rate)
             if settings.aec:
-                microphone = EchoFreeMicrophone(microphone, speaker)
+                microphone = EchoFreeMicrophone(microphone, speaker, noise=0)
         await stack.enter_async_context(devices.opened())
         names = [str(getattr(device, "name", "")) for device in (microphone, speaker)]
         yield Sound(

@@ -136,9 +136,3 @@ async def interrupt(seen: list[Any], view: Onlooker, number: int) -> None:
         await mouth.play("person", person.sound[round(person.starts * RATE) :])
         await until(lambda: turns(seen) > before)
         await until(lambda: view.said("assistant")[number - 1].cut)
-
-
-async def test_without_the_canceller_it_does_and_says_why(tmp_path: Path) -> None:
-    async with talking(tmp_path, aec=False) as (agent, seen, view):
-        agent.say("And then?")
-        await until(lambda: turns(seen) > 0 and HEARD_MYSELF in view.notes)
