@@ -74,7 +74,15 @@ def children():
     """Return the numbers of the running flite processes that this one started."""
     mine = Path("/proc/self/task").glob("*/children")
     numbers = [number for listing in mine for number in listing.read_text().split()]
-    return [number for number in numbers if Path(f"/proc/{number}/comm").read_text().strip() == "flite"]
+    return [number for number in numbers if name_of(number) == "flite"]
+
+
+def name_of(number):
+    """Return the name of a process, or nothing of one that has ended since it was listed."""
+    try:
+        return Path(f"/proc/{number}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 @installed
