@@ -29,7 +29,7 @@ from vivavoce.testing import ScriptedLanguageModel, ScriptedSpeechToText, Script
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
-    from vivavoce.compose import ClientLink
+    from vivavoce.agent.lasting import ClientLink
     from vivavoce.ports import Samples
     from vivavoce.realtime.client import Show
     from vivavoce.realtime.conversation import Prompt

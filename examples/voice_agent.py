@@ -52,8 +52,8 @@ from vivavoce.speech.pcm import from_pcm16, to_pcm16
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from vivavoce.agent.lasting import ClientLink
     from vivavoce.agent.services import Service
-    from vivavoce.compose import ClientLink
     from vivavoce.ports import Microphone, Speaker
     from vivavoce.realtime.client import Input, Output
 

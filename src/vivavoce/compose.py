@@ -16,16 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
     from contextlib import AbstractContextManager
 
-    from vivavoce.agent.lasting import Opening
+    from vivavoce.agent.lasting import ClientLink, Opening
     from vivavoce.agent.services import Service
     from vivavoce.config import Settings
     from vivavoce.plugins import Kind
     from vivavoce.ports import Link
-    from vivavoce.realtime.events import AnyClientEvent, AnyServerEvent, Unknown
+    from vivavoce.realtime.events import AnyClientEvent, AnyServerEvent
     from vivavoce.server.engine import Engines
     from vivavoce.server.hub import Hub
 
-    ClientLink: TypeAlias = Link[AnyServerEvent | Unknown, AnyClientEvent]
     ServerLink: TypeAlias = Link[AnyClientEvent, AnyServerEvent]
 
 PROFILES = {"quality": "qwen2.5-coder-1.5b", "fast": "qwen2.5-coder-0.5b"}

@@ -28,10 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from vivavoce.agent.hotplug import Devices
-    from vivavoce.agent.lasting import Opening
+    from vivavoce.agent.lasting import ClientLink, Opening
     from vivavoce.agent.services import Service
     from vivavoce.agent.view import View
-    from vivavoce.compose import ClientLink
     from vivavoce.config import Settings
     from vivavoce.ports import Microphone, Speaker, Tool
     from vivavoce.realtime.client import Input, Output

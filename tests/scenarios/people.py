@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from vivavoce.agent.lasting import ClientLink
     from vivavoce.agent.tools import ToolResult
-    from vivavoce.compose import ClientLink
     from vivavoce.realtime.client import Cite, Report, Run, Show, Warn
 
 PATIENCE_S = 60.0

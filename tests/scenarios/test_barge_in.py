@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from tests.scenarios.conftest import House
     from tests.scenarios.people import Talk
 
-    from vivavoce.compose import ClientLink, ServerLink
+    from vivavoce.agent.lasting import ClientLink
+    from vivavoce.compose import ServerLink
 
 pytestmark = pytest.mark.speech
 

@@ -176,10 +176,11 @@ class Consent:
 
 
 def _same(one: Run, other: Run) -> bool:
-    return one.name == other.name and _decoded(one.arguments) == _decoded(other.arguments)
+    return one.name == other.name and decoded(one.arguments) == decoded(other.arguments)
 
 
-def _decoded(arguments: str) -> object:
+def decoded(arguments: str) -> object:
+    """Return the arguments of a call, or the text where it is no JSON."""
     try:
         return msgspec.json.decode(arguments.strip() or "{}")
     except (msgspec.DecodeError, UnicodeEncodeError):

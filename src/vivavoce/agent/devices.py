@@ -48,7 +48,7 @@ START_S = 5.0
 CLOSING_S = 1.0
 """A driver whose device has gone may never return from closing it."""
 
-_NOUN = {"input": "microphone", "output": "loudspeaker"}
+NOUN: dict[Direction, str] = {"input": "microphone", "output": "loudspeaker"}
 _portaudio_lock = threading.Lock()
 
 
@@ -145,7 +145,7 @@ def find_device(choice: Choice, direction: Direction) -> Device:
     Raises:
         DeviceError: there is none, or the name fits none or several; the message lists the candidates.
     """
-    noun = _NOUN[direction]
+    noun = NOUN[direction]
     able = [device for device in list_devices() if device.channels(direction)]
     if not able:
         raise DeviceError(f"There is no {noun}: connect one and start again, or use a sound file instead.")
@@ -384,7 +384,7 @@ class _SoundDevice:
     def _refusal(self, why: Exception | None) -> DeviceError:
         reason = str(why.args[0] if why is not None and why.args else why)
         return DeviceError(
-            f"The {_NOUN[self.direction]} {self.device.name!r} cannot be opened ({reason}): close the program that "
+            f"The {NOUN[self.direction]} {self.device.name!r} cannot be opened ({reason}): close the program that "
             "holds it, or choose another one of `vivavoce devices`."
         )
 
@@ -440,7 +440,7 @@ class _SoundDevice:
 
     def _gone(self) -> DeviceError:
         return DeviceError(
-            f"The {_NOUN[self.direction]} {self.device.name!r} is gone: connect it again, or choose another one of "
+            f"The {NOUN[self.direction]} {self.device.name!r} is gone: connect it again, or choose another one of "
             "`vivavoce devices`."
         )
 

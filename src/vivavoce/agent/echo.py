@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from vivavoce.agent.framing import FRAME_S
+from vivavoce.agent.rates import Losses
 from vivavoce.ports import Microphone, Tapped
 from vivavoce.realtime.client import Show
 from vivavoce.speech.adaptive import EchoFilter, ShiftFinder
@@ -324,7 +325,7 @@ class Canceller:
         return min(float(np.interp(captured - cleaned, ECHO_DB, (1.0, 0.0))), 1 - may_be_echo)
 
 
-class EchoFreeMicrophone:
+class EchoFreeMicrophone(Losses):
     """A microphone that does not hear the loudspeaker beside it."""
 
     def __init__(self, microphone: TappedMicrophone, speaker: Tapped, *, noise: int | None = None) -> None:
@@ -368,16 +369,6 @@ class EchoFreeMicrophone:
     def level(self) -> float:
         """The level of the last frame in dB below full scale."""
         return level_db(self._last)
-
-    @property
-    def dropped(self) -> int:
-        """Frames that were lost because nobody took them."""
-        return int(getattr(self._microphone, "dropped", 0))
-
-    @property
-    def overflows(self) -> int:
-        """How often the device itself lost sound."""
-        return int(getattr(self._microphone, "overflows", 0))
 
     async def frames(self) -> AsyncGenerator[Samples, None]:
         """Yield frames of 20 ms, the oldest first.

@@ -11,10 +11,9 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import anyio
-import msgspec
 from anyio import CancelScope
 
-from vivavoce.agent.consent import Again, Ask, Busy, Consent, Decision, Join
+from vivavoce.agent.consent import Again, Ask, Busy, Consent, Decision, Join, decoded
 from vivavoce.agent.phrases import Phrases, phrases
 from vivavoce.agent.tools import ToolResult
 from vivavoce.realtime.client import Interrupted, Reported, Returned, Waiting
@@ -271,7 +270,5 @@ def _spoken(run: Run) -> str:
 
 
 def _arguments(run: Run) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(run.arguments.strip() or "{}", type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeEncodeError):
-        return {}
+    given = decoded(run.arguments)
+    return given if isinstance(given, dict) else {}

@@ -19,7 +19,7 @@ import anyio
 import numpy as np
 from anyio import CancelScope, to_thread
 
-from vivavoce.agent.devices import SoundMicrophone, SoundSpeaker, list_devices, refresh_devices
+from vivavoce.agent.devices import NOUN, SoundMicrophone, SoundSpeaker, list_devices, refresh_devices
 from vivavoce.agent.framing import FRAME_S
 from vivavoce.aio import beside
 from vivavoce.ports import DeviceError
@@ -49,8 +49,6 @@ UNCERTAIN_MS = 200
 """A device that has just gone seems to have played more than it did by its latency."""
 SERVED = ("default", "pulse", "pipewire")
 """Devices of ALSA behind which a sound server chooses the real one."""
-
-_NOUN: dict[Direction, str] = {"input": "microphone", "output": "loudspeaker"}
 
 
 def _say_nothing(text: str) -> None:
@@ -148,7 +146,7 @@ class Devices:
         served = [side for side in self._sides if side.name in SERVED]
         for direction, name in await defaults.changed() if served else ():
             if any(side.direction == direction for side in served):
-                self.note(f"The {_NOUN[direction]} is now {name}.")
+                self.note(f"The {NOUN[direction]} is now {name}.")
 
 
 def _refresh() -> None:
@@ -259,7 +257,7 @@ class _Lasting:
             self._lost_at = anyio.current_time()
         if not self._told:
             self._told = True
-            which = f"a {_NOUN[self.direction]}" if self._choice is None else f"the {_NOUN[self.direction]} {self.name}"
+            which = f"a {NOUN[self.direction]}" if self._choice is None else f"the {NOUN[self.direction]} {self.name}"
             self._owner.note(f"Waiting for {which} …")
 
     def _candidates(self) -> Iterator[Device]:
@@ -283,7 +281,7 @@ class _Lasting:
         return self._lost_at is not None and anyio.current_time() - self._lost_at >= LOYALTY_S
 
     def _tell(self, found: Device) -> None:
-        noun = _NOUN[self.direction]
+        noun = NOUN[self.direction]
         if found.name not in {self.name, self._wanted.name}:
             self._owner.note(f"The {noun} {self.name} is gone; using {found.name}.")
         elif found.name != self.name or self._lost_at is not None:

@@ -36,12 +36,10 @@ def speaker_at(sample_rate: int, speaker: Speaker) -> Speaker:
     return ResampledSpeaker(sample_rate, speaker)
 
 
-class ResampledMicrophone:
-    """A microphone at another rate than the device's own (port `Microphone`)."""
+class Losses:
+    """What a microphone that stands before another one tells of the other's losses."""
 
-    def __init__(self, sample_rate: int, microphone: Microphone) -> None:
-        self.sample_rate = sample_rate
-        self._microphone = microphone
+    _microphone: Microphone
 
     @property
     def dropped(self) -> int:
@@ -52,6 +50,14 @@ class ResampledMicrophone:
     def overflows(self) -> int:
         """How often the device itself lost sound, as far as it tells."""
         return int(getattr(self._microphone, "overflows", 0))
+
+
+class ResampledMicrophone(Losses):
+    """A microphone at another rate than the device's own (port `Microphone`)."""
+
+    def __init__(self, sample_rate: int, microphone: Microphone) -> None:
+        self.sample_rate = sample_rate
+        self._microphone = microphone
 
     async def frames(self) -> AsyncGenerator[Samples, None]:
         """Yield what the device hears in frames of 20 ms."""

@@ -13,6 +13,7 @@ from anyio import create_task_group
 
 from vivavoce.agent.editor import Paste
 from vivavoce.agent.keys import Keyboard, type_lines
+from vivavoce.aio import beside
 from vivavoce.errors import VivavoceError
 from vivavoce.realtime.client import Warn
 
@@ -102,16 +103,8 @@ async def attend(agent: Steered, console: Driver) -> None:
         LinkClosed: the server has gone; the message says why.
         DeviceError: the microphone or the speaker has gone.
     """
-    failed: Exception | None = None
-    async with create_task_group() as tasks:
-        tasks.start_soon(console.drive, agent)
-        try:
-            await agent.run()
-        except Exception as error:  # noqa: BLE001 - raised again outside the group, which would wrap it
-            failed = error
-        tasks.cancel_scope.cancel()
-    if failed is not None:
-        raise failed
+    async with beside(console.drive, agent):
+        await agent.run()
 
 
 async def press_keys(agent: Steered, console: Console, keyboard: Keyboard | None = None) -> None:

@@ -86,6 +86,7 @@ class Ahead:
             return
         self.drop()
         if self._tries < self._budget.tries and self._budget.used < self._budget.at_once:
+            self._reading.cancel()
             self._tries += 1
             self._budget.used += 1
             self._budget.begun += 1
@@ -110,17 +111,12 @@ class Ahead:
             thinking.stop()
         return self._begin(generate.prompt, manner, self._llm)
 
-    def stop_reading(self) -> None:
-        """Leave the model to those who wait for it."""
-        self._reading.cancel()
-
     def _released(self) -> Thinking | None:
         thinking, self._thinking = self._thinking, None
         self._budget.used -= thinking is not None
         return thinking
 
     def _begin(self, prompt: Prompt, manner: Manner, llm: LanguageModel, **options: Any) -> Thinking:
-        self._reading.cancel()
         thinking = Thinking(prompt, manner, **options)
         self._start(thinking.run, llm)
         return thinking

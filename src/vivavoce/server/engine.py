@@ -175,7 +175,6 @@ class Engine:
             case facts.Forget():
                 self._forget(command)
             case facts.Generate():
-                self._ahead.stop_reading()
                 scope = self._answering[command.response_id] = CancelScope()
                 self._tasks.start_soon(self._answer, command, scope)
             case facts.Cancel():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
@@ -12,7 +12,7 @@ import numpy as np
 from vivavoce.ports import BackendError, Call, Heard, Text, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable
+    from collections.abc import AsyncGenerator, AsyncIterable, Iterator
 
     from vivavoce.ports import EndOfTurn, LanguageModel, Samples, SpeechToText, TextToSpeech
     from vivavoce.realtime.conversation import Prompt
@@ -60,16 +60,8 @@ async def judge(eot: EndOfTurn, sound: Samples) -> float:
     Raises:
         BackendError: the engine failed, broke, or took longer than anybody waits for it.
     """
-    try:
-        with anyio.fail_after(JUDGING_S):
-            probability = await eot.finished(sound)
-    except BackendError:
-        raise
-    except TimeoutError:
-        raise late(_EOT) from None
-    except Exception as wrong:
-        log.exception("the %s broke", _EOT)
-        raise BackendError("backend_failed", f"The {_EOT} broke; the server's log says how.") from wrong
+    with _answering(_EOT, JUDGING_S):
+        probability = await eot.finished(sound)
     if not 0.0 <= probability <= 1.0:
         raise _garbage(_EOT)
     return probability
@@ -113,20 +105,28 @@ async def _guarded(
     async with aclosing(stream):
         while True:
             try:
-                with anyio.fail_after(limit_s):
+                with _answering(who, limit_s):
                     piece = await anext(stream)
             except StopAsyncIteration:
                 return
-            except BackendError:
-                raise
-            except TimeoutError:
-                raise late(who) from None
-            except Exception as wrong:
-                log.exception("the %s broke", who)
-                raise BackendError("backend_failed", f"The {who} broke; the server's log says how.") from wrong
             if not isinstance(piece, kind):  # type: ignore[arg-type]
                 raise _garbage(who)
             yield piece
+
+
+@contextmanager
+def _answering(who: str, limit_s: float) -> Iterator[None]:
+    """Make a `BackendError` of whatever an engine does wrong in the block, taking too long included."""
+    try:
+        with anyio.fail_after(limit_s):
+            yield
+    except (BackendError, StopAsyncIteration):
+        raise
+    except TimeoutError:
+        raise late(who) from None
+    except Exception as wrong:
+        log.exception("the %s broke", who)
+        raise BackendError("backend_failed", f"The {who} broke; the server's log says how.") from wrong
 
 
 def _garbage(who: str) -> BackendError:
