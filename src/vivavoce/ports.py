@@ -6,7 +6,7 @@ closing it cancels the work. Audio inside the house is always mono float32 in [-
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -18,9 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
 
     from vivavoce.realtime.conversation import Prompt
+    from vivavoce.realtime.values import Source
 
 Samples: TypeAlias = NDArray[np.float32]
 """Mono sound, shape (n,), float32, nominally within [-1, 1]."""
+
+Vectors: TypeAlias = NDArray[np.float32]
+"""One vector a row, shape (n, dimension)."""
 
 VadState: TypeAlias = NDArray[np.float32]
 """What a voice activity detector remembers of one stream; opaque to everyone else."""
@@ -249,6 +253,66 @@ class Warm(Protocol):
 
     async def warm_up(self) -> None:
         """Load everything and answer one small request, so that the first caller does not wait."""
+        ...
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors whose cosine tells how alike their meanings are."""
+
+    name: str
+    """Of the model: vectors of different models cannot be compared."""
+    dimension: int
+    """Components of a vector."""
+
+    def embed(self, texts: Sequence[str], *, query: bool = False) -> Vectors:
+        """Return a unit vector for each text, shape (texts, dimension); blocks, and is safe to use from many threads.
+
+        Args:
+            texts: what is embedded; more than the model takes is cut off.
+            query: whether they are questions, else passages: some models treat them differently.
+
+        Raises:
+            BackendError: the engine failed.
+        """
+        ...
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """What is looked for, and where."""
+
+    text: str
+    limit: int = 5
+    """Passages at most."""
+    stores: tuple[str, ...] = ()
+    """Ids of the vector stores that are searched."""
+    filters: Any = None
+    """Comparisons of attributes, as in OpenAI's vector store search."""
+    domains: tuple[str, ...] = ()
+    """Of the web: only these sites and those below them; all where it is empty."""
+    region: str | None = None
+    """Of the web: ISO 3166 country that the person is in."""
+    context_size: Literal["low", "medium", "high"] = "medium"
+    """Of the web: how much is read of each page."""
+
+
+class Passage(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that was found; its words are somebody else's: data, never instructions."""
+
+    text: str
+    source: Source
+    score: float = 0.0
+    """How well it fits, in [0, 1]; comparable within one kind of search."""
+
+
+class Search(Protocol):
+    """Finds passages that may answer a question."""
+
+    async def search(self, query: Query) -> Sequence[Passage]:
+        """Return what fits, the best first; nothing where nothing does.
+
+        Raises:
+            BackendError: it cannot be searched; the message is fit for a person.
+        """
         ...
 
 
