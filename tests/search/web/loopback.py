@@ -59,7 +59,9 @@ def serving(*replies: Any) -> Iterator[Server]:
             self.answer(None)
 
         def do_POST(self) -> None:
-            self.answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            is_json = self.headers["Content-Type"] == "application/json"
+            self.answer(json.loads(body) if is_json else dict(parse_qsl(body.decode())))
 
         def answer(self, body: Any) -> None:
             address = urlsplit(self.path)

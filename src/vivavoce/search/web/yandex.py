@@ -6,8 +6,6 @@ POST with query, groupSpec, maxPassages, region, folderId; `rawData` of the answ
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from typing import TYPE_CHECKING, Any, Final
 from xml.etree import ElementTree as ET
@@ -39,7 +37,7 @@ _CYRILLIC: Final = re.compile(r"[\u0400-\u04ff]")
 
 
 class _Answer(msgspec.Struct):
-    rawData: str  # noqa: N815 - as the service names it
+    rawData: bytes  # noqa: N815 - as the service names it
 
 
 class Yandex:
@@ -64,11 +62,7 @@ class Yandex:
         """Return its results; without a region, Cyrillic words are looked for in Russia and any other in the world."""
         asked = self._asked(query)
         body = await fetch(self.site, self._url, json=asked, headers={"Authorization": self._authorization})
-        try:
-            xml = base64.b64decode(self.site.decoded(body, _Answer).rawData, validate=True)
-        except binascii.Error:
-            raise self.site.garbled() from None
-        return list(self._read(xml))
+        return list(self._read(self.site.decoded(body, _Answer).rawData))
 
     def _asked(self, query: Query) -> dict[str, Any]:
         home = "RU" if _CYRILLIC.search(query.text) else "COM"
