@@ -6,7 +6,6 @@ import json
 import socket
 import struct
 import threading
-from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 
 class Reply(msgspec.Struct, kw_only=True):

@@ -164,7 +164,7 @@ async def test_the_least_recently_used_answer_is_forgotten_first():
     assert await cache.fetch("d", lost)
     with pytest.raises(BackendError):
         await cache.fetch("b", lost)
-    await cache.fetch("huge", lambda: _huge())
+    await cache.fetch("huge", _huge)
     with pytest.raises(BackendError):
         await cache.fetch("huge", lost)
     assert await cache.fetch("d", lost), "what is too large drives nothing out"

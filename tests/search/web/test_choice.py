@@ -20,9 +20,9 @@ KEYS = {
 }
 
 
-def name(settings: Settings | None = None, **environ: str) -> str | None:
-    chosen = web.chosen(settings or Settings(), environ)
-    return chosen and chosen.engine.name
+def name(settings: Settings, **environ: str) -> str | None:
+    chosen = web.chosen(settings, environ)
+    return chosen.engine.name if chosen else None
 
 
 @pytest.mark.parametrize("engine", ["searxng", "brave", "tavily", "yandex", "duckduckgo"])
@@ -31,10 +31,12 @@ def test_the_engine_that_is_named(engine):
 
 
 def test_the_engine_that_the_environment_knows():
-    assert name() is None
-    assert name(**KEYS) == "searxng"
-    assert name(TAVILY_API_KEY="t", BRAVE_API_KEY=" ") == "tavily"
-    assert name(YANDEX_CLOUD_API_KEY="y", YANDEX_CLOUD_FOLDER_ID="f") is None, "its key is there for the voice"
+    assert name(Settings()) is None
+    assert name(Settings(), **KEYS) == "searxng"
+    assert name(Settings(), TAVILY_API_KEY="t", BRAVE_API_KEY=" ") == "tavily"
+    assert name(Settings(), YANDEX_CLOUD_API_KEY="y", YANDEX_CLOUD_FOLDER_ID="f") is None, (
+        "its key is there for the voice"
+    )
     assert name(Settings(web_search="yandex"), YANDEX_CLOUD_IAM_TOKEN="t1.x", YANDEX_CLOUD_FOLDER_ID="f") == "yandex"
 
 

@@ -355,7 +355,7 @@ async def test_a_search_that_is_given_up_leaves_nothing_behind():
         assert len(await search.search(Query(text="bees"))) == 2
 
 
-# DuckDuckGo: the real library over its real transport, at an address of ours --------------------------------------------
+# DuckDuckGo: the real library over its real transport, at an address of ours ------------------------------------------
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import textwrap
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -62,6 +63,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("searxng")
 
 
+@contextmanager
 def running(folder: Path, upstream: str, formats: str) -> Iterator[str]:
     """Run an instance until it is no longer needed, and give its address."""
     with socket.socket() as free:
@@ -105,7 +107,8 @@ def upstream() -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def searxng(folder: Path, upstream: Server) -> Iterator[str]:
-    yield from running(folder, upstream.url, "[html, json]")
+    with running(folder, upstream.url, "[html, json]") as url:
+        yield url
 
 
 async def test_it_is_searched(searxng: str, upstream: Server):
@@ -127,12 +130,12 @@ async def test_every_region_is_taken(searxng: str, region: str):
 
 
 async def test_an_instance_that_gives_no_json_says_what_to_do(folder: Path, upstream: Server):
-    for url in running(folder, upstream.url, "[html]"):
-        with pytest.raises(BackendError, match="list json under search: formats: in its settings.yml"):
+    with running(folder, upstream.url, "[html]") as url:
+        with pytest.raises(BackendError, match="list json under search: formats: in its settings"):
             await WebSearch(Searxng(url)).search(Query(text="bees"))
 
 
 async def test_an_instance_whose_engines_fail_says_so(folder: Path):
-    for url in running(folder, "http://127.0.0.1:9", "[json]"):
+    with running(folder, "http://127.0.0.1:9", "[json]") as url:
         with pytest.raises(BackendError, match="none of the engines that it asks answers"):
             await WebSearch(Searxng(url)).search(Query(text="bees"))
