@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.search.web.loopback import Reply, serving
@@ -10,6 +10,9 @@ from tests.search.web.loopback import Reply, serving
 from vivavoce import config, household
 from vivavoce.config import ConfigError, Settings
 from vivavoce.search import web
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 KEYS = {
     "VIVAVOCE_SEARXNG_URL": "https://search.example.org",
