@@ -119,11 +119,12 @@ LENGTHS = (1.5, 4.5)
 READ = 24
 """Of those, so many."""
 SAID = {
-    "remark": ("Hi, how are you?", "Yes, please.", "Thanks.", "No, not that one."),
+    "remark": ("Hi, how are you?", "Yes, please.", "Thanks.", "No, not that one.", "Maybe tomorrow."),
     "digits": (
         "Check order one two three four five.",
         "My number is five five five, zero one two three.",
         "It is four two, seven seven, nine.",
+        "The code is zero eight one four.",
     ),
     "question": (
         "When does the sun set in the summer?",
@@ -132,6 +133,8 @@ SAID = {
         "What should I wear when it rains?",
         "Who painted the Mona Lisa?",
         "Is a tomato a fruit?",
+        "How far away is the moon?",
+        "Can you recommend a good book?",
     ),
 }
 REMARKS = ("YES", "GO", "START")
@@ -429,7 +432,7 @@ def mixed(utterances: Iterable[Utterance]) -> list[Utterance]:
     kinds = defaultdict(list)
     for utterance in utterances:
         kinds[utterance.kind, utterance.synthetic].append(utterance)
-    places = [(number / len(kind), utterance) for kind in kinds.values() for number, utterance in enumerate(kind, 1)]
+    places = [((number + 0.5) / len(kind), one) for kind in kinds.values() for number, one in enumerate(kind)]
     return [utterance for _, utterance in sorted(places, key=lambda place: place[0])]
 
 
