@@ -38,7 +38,6 @@ import csv
 import json
 import os
 import platform
-import signal
 import socket
 import subprocess
 import sys
@@ -146,19 +145,22 @@ AUDIBLE = 500 / 32768
 ANSWER = "This is an answer of ten words without a pause."
 ANSWER_S, LONG_ANSWER_S = 0.8, 6.0
 EARLY_S = 0.1
-"""No silence is so short that an answer could begin so soon after the last word: it belongs to a pause before."""
+"""No silence is so short that an answer could begin so soon after the last word, nor before three models are done."""
 ANSWERED_S = 6.0
 """After the speech; without an answer by then, an utterance is unanswered."""
 REST_S = 0.4
 """Before and after an utterance and its answer."""
 DELAYED = 3
 """Every so many utterances are asked with the models' delay too."""
-INTERRUPTED = 3
-"""Over every so many answers to sentences that people read, the sentence is said again."""
+INTERRUPTED = 2
+"""Over every so many answers to sentences that are read and to questions, what was asked is said again."""
 INTO_S = 0.7
 """So far into the answer."""
 APART_S = 0.8
 STARTING_S = 60.0
+COLOURS = {"vivavoce": "C0", "livekit": "C1", "pipecat": "C2"}
+DASHES = {"400 ms": "-.", "300 ms": ":", "high": "--", "tuned": "--"}
+TICKS = (250, 500, 1000, 2000, 4000)
 WIDTH = 130
 """Of the tables, characters."""
 
@@ -284,7 +286,7 @@ def running(system: str, models: str) -> Iterator[tuple[int, subprocess.Popen[by
                 print(system, log.read()[-2000:], file=sys.stderr)
                 raise
             finally:
-                process.send_signal(signal.SIGKILL)
+                process.kill()  # in the middle of nothing: there is no call any more
 
 
 async def reachable(port: int, process: subprocess.Popen[bytes]) -> None:
@@ -498,15 +500,14 @@ class Call:
         await self.room(lambda: False, REST_S)
         self.heard_at.clear()
         spoken_at = await self.say(part.utterance)
-        early = any(at < spoken_at + EARLY_S for at in self.heard_at)
         await self.room(lambda: self.answered(spoken_at) is not None, ANSWERED_S)
         answered_at = self.answered(spoken_at)
-        early = early or (answered_at is not None and answered_at < spoken_at + EARLY_S)
+        early = any(at < spoken_at + max(EARLY_S, 3 * part.delay) for at in self.heard_at)
         silent_ms = None
         if part.interrupted and not early and answered_at is not None:
             silent_ms = await self.interrupt(part.utterance)
         await self.room(lambda: anyio.current_time() > self.playing_until + REST_S, LONG_ANSWER_S)
-        waited_ms = None if early or answered_at is None else (answered_at - spoken_at) * 1000
+        waited_ms = None if early or answered_at is None else round((answered_at - spoken_at) * 1000, 1)
         spent, memory = cpu(self.pid) - used, resident_mb(self.pid)
         notes.append(Note(self.system, part.delay, part.utterance.kind, waited_ms, early, silent_ms, spent, memory))
 
@@ -558,10 +559,11 @@ def cut(sound: Samples, rate: int) -> list[bytes]:
 
 
 def rounds(utterances: Iterable[Utterance], delay: float) -> Iterator[Round]:
-    read = 0
+    longer = 0
     for number, utterance in enumerate(utterances):
-        read += utterance.kind == "read"
-        yield Round(utterance, 0.0, interrupted=utterance.kind == "read" and read % INTERRUPTED == 0)
+        long = utterance.kind in ("read", "question")
+        longer += long
+        yield Round(utterance, 0.0, interrupted=long and longer % INTERRUPTED == 0)
         if delay and number % DELAYED == 0:
             yield Round(utterance, delay, interrupted=False)
 
@@ -661,12 +663,15 @@ def plot(notes: list[Note], systems: Sequence[str]) -> None:
         for system in systems:
             chosen = [note for note in notes if note.delay == delay and note.system == system]
             waited = sorted(note.waited_ms for note in chosen if note.waited_ms is not None)
-            axes.plot(waited, 100 * np.arange(1, len(waited) + 1) / len(chosen), label=system, drawstyle="steps-post")
+            name, _, manner = system.partition(" ")
+            share = 100 * np.arange(1, len(waited) + 1) / len(chosen)
+            axes.plot(waited, share, COLOURS[name] + DASHES.get(manner, "-"), label=system, drawstyle="steps-post")
         axes.set(title=f"models answer after {delay * 1000:.0f} ms", xlabel="end of speech to first sound, ms")
-        axes.set(xlim=(0, 4000))
+        axes.set(xscale="log", xlim=(200, 4000), xticks=TICKS, xticklabels=TICKS)
+        axes.minorticks_off()
         axes.grid(alpha=0.3)
     all_axes[0][0].set(ylabel="turns answered and not cut off, %", ylim=(0, 100))
-    all_axes[0][-1].legend(fontsize="small", loc="lower right")
+    all_axes[0][-1].legend(fontsize="small", loc="lower right", handlelength=3)
     PLOT.parent.mkdir(parents=True, exist_ok=True)
     figure.tight_layout()
     figure.savefig(PLOT)
@@ -699,7 +704,7 @@ async def main() -> None:
         if options.notes:
             with options.notes.open("ab") as file:
                 file.writelines(msgspec.json.encode(note) + b"\n" for note in new)
-        waits = ", ".join(f"{note.system} {note.waited_ms or np.nan:.0f}" for note in new)
+        waits = ", ".join(f"{note.system} {'cut' if note.cut_off else note.waited_ms}" for note in new)
         print(f"{len(notes) // len(systems)}/{len(parts)} {new[0].kind}: {waits}", flush=True)
 
     if left := parts[len(notes) // len(systems) :]:
