@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 GATHER_S: Final = 0.004
 """From one run to the next, where there is more than one stream."""
 WIDE: Final = 32
-"""Frames from which on a run is worth a thread, which costs as much by itself: half a millisecond of the usual network."""
+"""Frames from which on a run is worth a thread, which costs as much by itself: half a millisecond of the network."""
 WIDEST: Final = 64
 """Frames of one run."""
 
