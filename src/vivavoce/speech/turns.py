@@ -17,8 +17,9 @@ ONSET_MS = 64
 PAUSE_MS = 96
 """Silence after which it is worth working ahead: three frames of the usual detector."""
 LONG_MS, LONGEST_MS = 60_000, 90_000
-"""How long a turn lasts before the first pause ends it, and before it ends wherever it is: noise may never end, and this
-bounds what is kept of a turn. Few people speak for a minute without a silence that ends a turn.
+"""How long a turn lasts before the first pause ends it, and before it ends wherever it is.
+
+Noise may never end, and this bounds what is kept of a turn; few people speak for a minute without a silence that ends it.
 """
 
 
