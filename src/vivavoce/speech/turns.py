@@ -19,7 +19,7 @@ PAUSE_MS = 96
 LONG_MS, LONGEST_MS = 60_000, 90_000
 """How long a turn lasts before the first pause ends it, and before it ends wherever it is.
 
-Noise may never end, and this bounds what is kept of a turn; few people speak for a minute without a silence that ends it.
+Noise may never end, and this bounds what is kept of a turn; few speak for a minute without a silence that ends it.
 """
 
 
