@@ -37,27 +37,28 @@ from functools import partial
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import anyio
 import numpy as np
 import soundfile
+from anyio.lowlevel import checkpoint
 from rich.console import Console
 from rich.table import Table
 
-from vivavoce import compose
+from vivavoce import compose, run
 from vivavoce.backends.silero import Silero
 from vivavoce.config import Settings
-from vivavoce.run import LEAD_S
 from vivavoce.server.app import serve
 from vivavoce.server.engine import Engines
 from vivavoce.server.hub import Hub
 from vivavoce.speech.pcm import resample, to_pcm16
 from vivavoce.testing import ScriptedLanguageModel, ScriptedSpeechToText, ScriptedTextToSpeech
+from vivavoce.testing.engines import tone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncGenerator, Iterator
 
     from vivavoce.ports import Samples
 
@@ -88,7 +89,8 @@ LEAST, LONGEST = 20, 5
 LATE_MS = 100.0
 STEPS = {"scripted": (10, 25, 50, 100, 150, 200, 250, 300, 400), "embedded": (1, 2, 3, 4, 6, 8, 12, 16)}
 ANSWER = "This is an answer of ten words that takes three seconds."
-WORD_S = 0.27
+ANSWER_S, PIECE_S = 3.0, 0.1
+TONE = tone(220.0, PIECE_S, RATE)
 SAMPLED_S = 0.5
 WIDTH = 120
 """Of the table, characters."""
@@ -99,16 +101,28 @@ WAITING = re.compile(r"\s*\d+: \S+:(\w{4}) \S+ \w\w \w+:(\w+)")
 # The server ----------------------------------------------------------------------------------------------------------
 
 
+class Monotone(ScriptedTextToSpeech):
+    """A voice that costs nothing."""
+
+    async def speak(
+        self, sentence: str, *, voice: str | None = None, speed: float = 1.0
+    ) -> AsyncGenerator[Samples, None]:
+        del sentence, voice, speed
+        for _ in range(round(ANSWER_S / PIECE_S)):
+            await checkpoint()
+            yield TONE
+
+
 async def run_server(profile: str) -> None:
     """Serve until SIGTERM; the benchmark runs this in a process of its own."""
     ready = partial(print, flush=True)
     if profile == "embedded":
-        async with compose.open_hub(Settings(profile="fast", max_sessions=1000), lead_s=LEAD_S) as hub:
+        async with compose.open_hub(Settings(profile="fast", max_sessions=1000), lead_s=run.LEAD_S) as hub:
             await serve(hub, port=0, on_ready=ready)
         return
     stt, llm = ScriptedSpeechToText(["What is it?"]), ScriptedLanguageModel(lambda _: ANSWER)
-    tts = ScriptedTextToSpeech(word=WORD_S)
-    hub = Hub(Engines(Silero(), stt, llm, tts), max_sessions=1000, lead_s=LEAD_S)
+    tts = Monotone()
+    hub = Hub(Engines(Silero(), stt, llm, tts), max_sessions=1000, lead_s=run.LEAD_S)
 
     async def forget() -> None:
         """Keep what the scripted models remember from counting as the server's memory."""
@@ -116,7 +130,6 @@ async def run_server(profile: str) -> None:
             await anyio.sleep(1)
             stt.heard.clear()
             llm.prompts.clear()
-            tts.spoken.clear()
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(forget)
@@ -191,10 +204,9 @@ class Caller(asyncio.Protocol):
         self.gone = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)
         head = f"GET {self._path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        transport.write(f"{head}Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {'A' * 22}==\r\n\r\n".encode())
+        self.transport.write(f"{head}Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {'A' * 22}==\r\n\r\n".encode())
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
@@ -606,4 +618,4 @@ async def main() -> None:
     plot(profile, rows, watch)
 
 
-anyio.run(main)
+anyio.run(main, backend_options=run.LOOP)

@@ -657,7 +657,7 @@ def test_the_console_shows_the_fetch(world, store, terminal):
 def test_the_vad_is_part_of_the_package(tmp_path, monkeypatch):
     monkeypatch.setenv("VIVAVOCE_CACHE", str(tmp_path))
     directory = models.fetch("silero-vad", offline=True)
-    assert sha((directory / "silero_vad_16k_op15.onnx").read_bytes()).startswith("7ed98ddb")
+    assert sha((directory / "silero_vad_16k_fast.onnx").read_bytes()).startswith("f1dc7cb5")
     assert models.path("silero-vad") == models.verify("silero-vad") == directory
     assert models.installed() == ["silero-vad"]
     with pytest.raises(ModelError) as caught:

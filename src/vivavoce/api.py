@@ -130,7 +130,7 @@ def serve(**settings: Any) -> None:
         VivavoceError: it cannot listen, or a model cannot be had.
     """
     with suppress(KeyboardInterrupt):
-        anyio.run(run.serve, load(settings))
+        anyio.run(run.serve, load(settings), backend_options=run.LOOP)
 
 
 @asynccontextmanager

@@ -152,9 +152,10 @@ def replay(*, log: str, speed: float, no_wait: bool, sound: bool, print_json: bo
 @_engine_options
 def serve(*, allow_remote: bool, origins: tuple[str, ...], **flags: Any) -> None:
     """Serve the Realtime API to others, over WebSocket at /v1/realtime, and over HTTP beside it."""
+    from vivavoce.run import LOOP
     from vivavoce.run import serve as run_serve
 
-    _run(run_serve, flags | {"allowed_origins": origins or None}, allow_remote=allow_remote)
+    _run(run_serve, flags | {"allowed_origins": origins or None}, loop=LOOP, allow_remote=allow_remote)
 
 
 @cli.command()
@@ -276,14 +277,16 @@ def _settings(flags: dict[str, Any]) -> Any:
     return load(flags)
 
 
-def _run(work: Callable[..., Any], flags: dict[str, Any], *arguments: Any, **options: Any) -> None:
-    """Run a coroutine function with the settings until it ends or Ctrl+C."""
+def _run(
+    work: Callable[..., Any], flags: dict[str, Any], *arguments: Any, loop: dict[str, Any] | None = None, **options: Any
+) -> None:
+    """Run a coroutine function with the settings until it ends or Ctrl+C; `loop` chooses the event loop."""
     import functools
 
     import anyio
 
     def start() -> Any:
-        return anyio.run(functools.partial(work, _settings(flags), *arguments, **options))
+        return anyio.run(functools.partial(work, _settings(flags), *arguments, **options), backend_options=loop)
 
     sys.exit(_try(start) or 0)
 

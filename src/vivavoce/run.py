@@ -9,6 +9,7 @@ import sys
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 SETTLE_S = 0.7
 """Time in which Yandex adds to a transcript that it has called complete, seconds."""
 ANSWER_FILE = "vivavoce-answer.wav"
+LOOP = {"use_uvloop": find_spec("uvloop") is not None}
+"""Options of `anyio.run` for a server: the fast event loop where the platform has it."""
 LEAD_S = 20.0
 """How far ahead of real time `serve` sends speech, seconds."""
 

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from vivavoce.backends.silero import SETTLING, Silero
+from vivavoce.backends.silero import CONTEXT, MEMORY, SETTLING, Silero
 
 pytestmark = pytest.mark.speech
 
+PUBLISHED = Path(__file__).parents[1] / "data" / "silero_vad_16k_op15.onnx"
 SECOND = 16_000
 
 
@@ -111,3 +114,19 @@ def test_a_state_is_not_changed_by_scoring(silero, recordings):
 @pytest.mark.anyio
 async def test_warm_up_loads(silero):
     await Silero().warm_up()
+
+
+def test_the_network_says_what_the_published_one_says(silero, recordings):
+    import onnxruntime
+
+    published = onnxruntime.InferenceSession(PUBLISHED, providers=["CPUExecutionProvider"])
+    rate = np.array(silero.sample_rate, np.int64)
+    for recording in recordings:
+        state, memory, found, wanted = np.zeros((2, 1, 128), np.float32), np.zeros((1, MEMORY), np.float32), [], []
+        for at in range(0, len(recording.sound) - silero.frame - CONTEXT, silero.frame):
+            heard = recording.sound[np.newaxis, at : at + CONTEXT + silero.frame]
+            score, state = published.run(None, {"input": heard, "state": state, "sr": rate})
+            wanted.append(float(score[0, 0]))
+            score, memory = silero._run(heard, memory)
+            found.append(float(score[0]))
+        np.testing.assert_allclose(found, wanted, atol=1e-3, err_msg=recording.name)

@@ -9,6 +9,7 @@ import anyio
 import pytest
 from anyio import create_task_group
 
+from vivavoce.run import LOOP
 from vivavoce.server.app import serve
 from vivavoce.server.engine import Engines
 from vivavoce.testing import ScriptedLanguageModel, ScriptedSpeechToText, ScriptedTextToSpeech, ScriptedVad
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
     from vivavoce.server.hub import Hub
 
     Serving: TypeAlias = Callable[..., AbstractAsyncContextManager[str]]
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    """Return the event loop that `vivavoce serve` runs on."""
+    return "asyncio", LOOP
 
 
 @pytest.fixture

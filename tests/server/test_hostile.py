@@ -23,6 +23,7 @@ from vivavoce.server import guard, outbox
 from vivavoce.server.hub import Hub
 from vivavoce.server.outbox import Outbox, OutboxFullError
 from vivavoce.speech.pcm import to_pcm16
+from vivavoce.speech.turns import LONGEST_MS
 from vivavoce.testing import ScriptedLanguageModel, tone
 
 if TYPE_CHECKING:
@@ -129,6 +130,25 @@ async def test_sound_ten_times_as_fast_as_it_was_spoken(engines: Make, serving: 
                 assert (await ask(other, TEXT, "response.done"))["response"]["status"] == "completed"
             for _ in range(10):
                 await until(client, "input_audio_buffer.committed")
+
+
+async def test_noise_that_never_ends_ends_turns(engines: Make, serving: Serving) -> None:
+    hub = Hub(engines())
+    async with serving(hub) as url, connect(url) as client:
+        detection = {"type": "server_vad", "create_response": False}
+        heard = {"turn_detection": detection, "transcription": {"model": "any"}}
+        await ask(client, update(audio={"input": heard}), "session.updated")
+        (session,) = hub._running
+        noise, waiting, committed = json.dumps(append(to_pcm16(tone(220, 1.0, 24_000)))), 0.0, []
+        for _ in range(200):
+            await client.send(noise)
+            waiting = max(waiting, session.session._buffer.length_ms)
+        for _ in range(2):
+            stopped = await until(client, "input_audio_buffer.speech_stopped")
+            committed.append(stopped["audio_end_ms"])
+            await until(client, "conversation.item.input_audio_transcription.completed")
+        assert committed == pytest.approx([LONGEST_MS, 2 * LONGEST_MS], abs=200)
+        assert waiting < LONGEST_MS + 20_000
 
 
 async def test_one_does_not_hear_what_another_says(engines: Make, serving: Serving) -> None:

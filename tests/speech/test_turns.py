@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vivavoce.speech.turns import HYSTERESIS, ONSET_MS, PAUSE_MS, Edge, Turns
+from vivavoce.speech.turns import HYSTERESIS, LONG_MS, LONGEST_MS, ONSET_MS, PAUSE_MS, Edge, Turns
 
 FRAME = 32.0
 
@@ -108,6 +108,26 @@ def test_every_turn_ends_in_silence(threshold):
 
 def test_what_is_not_a_number_is_silence():
     assert [kind for kind, _ in told(runs((2, 1.0), (20, float("nan"))))] == ["started", "paused", "stopped"]
+
+
+def test_a_turn_that_never_ends_ends_and_another_one_begins():
+    edges = told(runs((2 * round(LONGEST_MS / FRAME), 0.9)))
+    kinds = [kind for kind, _ in edges]
+    assert kinds[:4] == ["started", "paused", "stopped", "started"]
+    assert edges[1][1] == edges[2][1] == edges[3][1]
+    assert LONGEST_MS <= edges[2][1] < LONGEST_MS + FRAME
+
+
+def test_a_long_turn_ends_at_its_first_pause():
+    long = round(LONG_MS / FRAME)
+    edges = told(runs((long, 0.9), (2, 0.0), (5, 0.9), (3, 0.0), (1, 0.9)))
+    assert [kind for kind, _ in edges] == ["started", "paused", "stopped"]
+    assert edges[-1][1] == (long + 10) * FRAME
+
+
+def test_a_pause_that_goes_on_when_a_turn_becomes_long_ends_it():
+    edges = told(runs((round(LONG_MS / FRAME) - 2, 0.9), (8, 0.0)), silence_ms=1000)
+    assert [kind for kind, _ in edges] == ["started", "paused", "stopped"]
 
 
 AFTER = {

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from vivavoce.ports import Samples, VadState
 
-WEIGHTS = "silero_vad_16k_op15.onnx"
+WEIGHTS = "silero_vad_16k_fast.onnx"
+"""The published network as `scripts/fast_silero.py` rewrites it."""
 CONTEXT = 64
 """Samples of the frame before that the network sees again."""
 UNITS = 128
@@ -72,7 +73,6 @@ class Silero:
         inputs = {
             "input": heard,
             "state": np.ascontiguousarray(memory.reshape(-1, 2, UNITS).transpose(1, 0, 2)),
-            "sr": np.array(self.sample_rate, np.int64),
         }
         scores, after = self._session.run(None, inputs)
         return scores[:, 0], after.transpose(1, 0, 2).reshape(-1, MEMORY)

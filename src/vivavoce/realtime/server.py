@@ -279,6 +279,9 @@ class ServerSession:
         if not isinstance(happened, ClientEvent):
             return self._stamped(self._fact(happened, now))
         try:
+            if isinstance(happened, InputAudioBufferAppend):  # fifty a second: the short way
+                self._append(happened)
+                return self._stamped(self._learned()) if self._has_tools else []
             return self._stamped(self._asked_and_learned(happened))
         except ProtocolError as wrong:
             wrong.event_id = happened.event_id if isinstance(happened.event_id, str) else None
@@ -321,6 +324,13 @@ class ServerSession:
     def _asked_and_learned(self, event: AnyClientEvent) -> Outputs:
         """Answer, and ask remote servers for their tools: not before the client has spoken."""
         yield from self._asked(event)
+        yield from self._learned()
+
+    @property
+    def _has_tools(self) -> bool:
+        return isinstance(self.session, Session) and bool(self.session.tools)
+
+    def _learned(self) -> Outputs:
         if isinstance(self.session, Session):
             yield from self._remote.learn(self.session.tools)
 
@@ -329,7 +339,8 @@ class ServerSession:
             case SessionUpdate():
                 return self._update(event)
             case InputAudioBufferAppend():
-                return self._append(event)
+                self._append(event)
+                return iter(())
             case InputAudioBufferCommit():
                 return self._client_commit()
             case InputAudioBufferClear():
@@ -435,7 +446,7 @@ class ServerSession:
 
     # The user's sound ------------------------------------------------------------------------------------------------
 
-    def _append(self, event: InputAudioBufferAppend) -> Outputs:
+    def _append(self, event: InputAudioBufferAppend) -> None:
         if len(event.audio) > MAX_AUDIO_BYTES:
             raise ProtocolError("string_above_max_length", "Send at most 15 MiB of audio an event.", param="audio")
         if isinstance(self.session.audio.input.format, Pcm) and len(event.audio) % 2:
@@ -448,7 +459,6 @@ class ServerSession:
             # Only what came earlier: nobody has looked for speech in this sound yet.
             self._buffer.drop_before(self._buffer.end_ms - padding - KEPT_BEFORE_SPEECH_MS)
         self._buffer.append(event.audio)
-        return iter(())
 
     def _padding_ms(self) -> int | None:
         """Return the sound before a turn that belongs to it, None where the client says what a turn is."""

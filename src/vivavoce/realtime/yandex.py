@@ -68,6 +68,8 @@ class Yandex(Dialect):
 
     def write(self, event: AnyServerEvent) -> Iterator[str]:
         """Yield the messages that tell a client of an event."""
+        if isinstance(event, Error) and event.error.code in _HARMLESS:
+            return
         if isinstance(event, OutputAudioDelta):
             yield from map(encode, self._pieces.add(event))
             return
@@ -95,8 +97,6 @@ class Yandex(Dialect):
             case ConversationItemAdded(item=item, previous_item_id=previous):
                 yield encode(event)
                 yield encode(ConversationItemCreated(event_id=_twin(event), item=item, previous_item_id=previous))
-            case Error(error=detail) if detail.code in _HARMLESS:
-                return
             case _:
                 yield encode(event)
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 GATHER_S: Final = 0.004
 """From one run to the next, where there is more than one stream."""
-WIDE: Final = 8
-"""Frames from which on a run is worth a thread: it leaves the interpreter to others meanwhile."""
+WIDE: Final = 32
+"""Frames from which on a run is worth a thread, which costs as much by itself: half a millisecond of the network."""
 WIDEST: Final = 64
 """Frames of one run."""
 

@@ -230,7 +230,7 @@ class Ears:
         for edge in edges:
             self._note(edge)
         if self._turns.speaking and not self._turns.quiet_ms:
-            self._powers.append(float(np.mean(np.square(frame))))
+            self._powers.append(float(np.dot(frame, frame)) / len(frame))
         return edges
 
     def utterance(self, start_ms: float, rate: int) -> Utterance:

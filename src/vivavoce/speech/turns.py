@@ -16,6 +16,11 @@ ONSET_MS = 64
 """Speech shorter than this is a click."""
 PAUSE_MS = 96
 """Silence after which it is worth working ahead: three frames of the usual detector."""
+LONG_MS, LONGEST_MS = 60_000, 90_000
+"""How long a turn lasts before the first pause ends it, and before it ends wherever it is.
+
+Noise may never end, and this bounds what is kept of a turn; few speak for a minute without a silence that ends it.
+"""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class Turns:
         self.silence_ms = silence_ms
         self._frame_ms = frame_ms
         self._now_ms = 0.0
+        self._began_ms = 0.0
         self._onset_ms = 0.0
         self._quiet_ms = 0.0
         self._wait_ms: float | None = None
@@ -92,20 +98,23 @@ class Turns:
         self._onset_ms = self._onset_ms + self._frame_ms if speech else 0.0
         if self._onset_ms >= ONSET_MS:
             self._speaking, self._paused, self._quiet_ms = True, False, 0.0
-            yield Edge("started", self._now_ms - self._onset_ms)
+            self._began_ms = self._now_ms - self._onset_ms
+            yield Edge("started", self._began_ms)
 
     def _in_turn(self, speech: bool) -> Iterator[Edge]:  # noqa: FBT001 - likewise
-        if speech:
+        lasted = self._now_ms - self._began_ms
+        if speech and lasted < LONGEST_MS:
             self._quiet_ms, self._wait_ms = 0.0, None
             if self._paused:
                 self._paused = False
                 yield Edge("resumed", self._now_ms)
             return
-        self._quiet_ms += self._frame_ms
-        if not self._paused and self._quiet_ms >= min(PAUSE_MS, self.silence_ms):
+        self._quiet_ms = 0.0 if speech else self._quiet_ms + self._frame_ms
+        if not self._paused and (self._quiet_ms >= min(PAUSE_MS, self.silence_ms) or lasted >= LONGEST_MS):
             self._paused = True
             yield Edge("paused", self._now_ms, self._quiet_ms)
-        if self._quiet_ms >= (self.silence_ms if self._wait_ms is None else self._wait_ms):
+        waits = self.silence_ms if self._wait_ms is None else self._wait_ms
+        if self._quiet_ms >= waits or (self._paused and lasted >= LONG_MS):
             quiet = self._quiet_ms
             self.reset()
             yield Edge("stopped", self._now_ms, quiet)
