@@ -7,8 +7,8 @@ own agent asks for. Interruptions are recordings of people (../shared/audio wher
 synthesised requests; backchannels are synthesised, coughs and noises made of pulses and noise, side talk is recordings
 18 dB weaker and in reverberation. The second set is of other voices, words, noises, rooms and recordings, and no
 threshold was fitted to it. Flite spells hums ("em em"), which are no backchannels then; they count all the same. The
-clock starts with the speech, as the detector places its onset, or with the sound where it finds none. The machine's own sound output
-adds its latency, which is not in here.
+clock starts with the speech, as the detector places its onset, or with the sound where it finds none. The machine's own
+sound output adds its latency, which is not in here.
 """
 
 from __future__ import annotations
