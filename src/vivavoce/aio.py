@@ -91,7 +91,7 @@ class Spool(Generic[T]):
         self._ended = True
         self._more.set()
 
-    async def __aiter__(self) -> AsyncIterator[T]:
+    async def __aiter__(self) -> AsyncGenerator[T, None]:
         """Yield everything once."""
         while True:
             while self._things:

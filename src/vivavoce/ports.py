@@ -175,6 +175,23 @@ class SpeechToText(Protocol):
         ...
 
 
+@runtime_checkable
+class Comparing(Protocol):
+    """A recogniser that tells whether something else may have been said."""
+
+    async def compare(self, sound: Samples, phrases: Sequence[str]) -> float:
+        """Return by how much the likeliest of the phrases is likelier than the transcript, as a log likelihood ratio.
+
+        Args:
+            sound: a short utterance.
+            phrases: written as the recogniser writes.
+
+        Raises:
+            BackendError: the engine failed.
+        """
+        ...
+
+
 class LanguageModel(Protocol):
     """Continues a conversation with text and tool calls."""
 

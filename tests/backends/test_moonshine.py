@@ -8,8 +8,10 @@ import jiwer
 import numpy as np
 import pytest
 
+from vivavoce.backends.hibari import Hibari
 from vivavoce.backends.moonshine import Moonshine, looping, read_vocabulary
 from vivavoce.ports import BackendError, Heard
+from vivavoce.speech.pcm import resample
 
 pytestmark = [pytest.mark.anyio, pytest.mark.speech]
 
@@ -165,3 +167,10 @@ def test_vocabulary():
 )
 def test_loops(tokens, loop):
     assert looping(tokens) == loop
+
+
+async def test_something_else_may_have_been_said(moonshine):
+    voice = Hibari()
+    sound = resample(np.concatenate([part async for part in voice.speak("right")]), voice.sample_rate, RATE)
+    assert await moonshine.compare(sound, ["Stop.", "Right.", "Right?", "Right,"]) == pytest.approx(0, abs=0.01)
+    assert await moonshine.compare(sound, ["Mm-hmm.", "I see."]) < -5

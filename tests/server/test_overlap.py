@@ -9,7 +9,7 @@ import pytest
 from tests.server.test_thinking import sound
 
 from vivavoce.aio import link_pair
-from vivavoce.ports import Heard
+from vivavoce.ports import BackendError, Heard
 from vivavoce.realtime import events as wire
 from vivavoce.server.engine import Engines
 from vivavoce.server.hub import Hub
@@ -17,7 +17,7 @@ from vivavoce.speech.pcm import from_pcm16, to_pcm16
 from vivavoce.testing import ScriptedLanguageModel, ScriptedTextToSpeech, ScriptedVad
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable
+    from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 
     from vivavoce.ports import Samples
 
@@ -50,9 +50,29 @@ class Reader:
         yield Heard(words or "Deaf.", final=True)
 
 
-async def told(over: bytes, words: str | None, *, considerate: bool = True) -> list[str]:
+class Doubter(Reader):
+    """Tells how much it sounded like something else."""
+
+    def __init__(self, alike: float | Exception | None, *words: str | None) -> None:
+        super().__init__(*words)
+        self.alike = alike
+        self.compared: list[float] = []
+
+    async def compare(self, sound: Samples, phrases: Sequence[str]) -> float:
+        assert "Mm-hmm." in phrases
+        self.compared.append(len(sound) / self.sample_rate)
+        if isinstance(self.alike, Exception):
+            raise self.alike
+        if self.alike is None:
+            await anyio.sleep_forever()
+            raise AssertionError
+        return self.alike
+
+
+async def told(over: bytes, words: str | None, *, considerate: bool = True, reader: Reader | None = None) -> list[str]:
     """Return what a client is told after it has asked, and this has come over the answer."""
-    hub = Hub(Engines(ScriptedVad(), Reader("Hello.", words), ScriptedLanguageModel([STORY]), ScriptedTextToSpeech()))
+    reader = reader or Reader("Hello.", words)
+    hub = Hub(Engines(ScriptedVad(), reader, ScriptedLanguageModel([STORY]), ScriptedTextToSpeech()))
     await hub.warm_up()
     ours, theirs = link_pair(10_000)  # type: ignore[var-annotated]
     detection = {"type": "server_vad", "silence_duration_ms": 400}
@@ -111,6 +131,25 @@ async def test_words_for_us_end_the_answer(seconds, words):
         "SpeechStarted",
         "SpeechStopped",
     ]
+
+
+async def test_what_sounds_like_a_sign_stops_nothing_whatever_was_understood():
+    doubter = Doubter(-1.0, "Hello.", "Mommy.")
+    assert await told(sound(-0.3, 0.4, -0.6), "", reader=doubter) == ["OverlapStarted", "OverlapEnded"]
+    assert doubter.compared == pytest.approx([0.3 + 0.4 + 0.1], abs=0.1)
+
+
+@pytest.mark.parametrize("alike", [-20.0, None, BackendError("lost", "Lost."), RuntimeError("broken")])
+async def test_what_sounds_like_none_or_cannot_be_compared_ends_the_answer(alike):
+    doubter = Doubter(alike, "Hello.", "Mommy.")
+    assert (await told(sound(-0.3, 0.4, -0.6), "", reader=doubter))[:2] == ["OverlapStarted", "SpeechStarted"]
+
+
+@pytest.mark.parametrize("words", ["Stop.", "What?", "Right."])
+async def test_plain_words_are_not_compared(words):
+    doubter = Doubter(-1.0, "Hello.", words)
+    await told(sound(-0.3, 0.4, -0.6), "", reader=doubter)
+    assert not doubter.compared
 
 
 async def test_a_sign_that_goes_on_ends_the_answer():

@@ -219,9 +219,10 @@ async def test_a_rehearsal_that_fails_says_so_when_it_is_wanted():
             yield
 
     rehearsal = Rehearsal(Mute(), "Hello.", ALOUD)
-    await rehearsal.run()
-    with pytest.raises(BackendError, match="lost"):
-        _ = [samples async for samples in rehearsal.sound()]
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(rehearsal.run)
+        with pytest.raises(BackendError, match="lost"):
+            _ = [samples async for samples in rehearsal.sound()]
 
 
 def test_the_last_words_of_a_partial_are_not_settled():

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vivavoce.speech.overlap import (
+    ALIKE,
     FAINT_DB,
     LONGEST_BACKCHANNEL_MS,
     SUSTAINED_MS,
@@ -102,6 +103,13 @@ def test_other_words_are_neither(words: str) -> None:
         (Evidence(400, 400, ended=True), "addressed"),
         (Evidence(400, 400, words="Right.", settled=True, ended=True), "backchannel"),
         (Evidence(400, 400, words="Right.", covered_ms=320, ended=True), "backchannel"),
+        (Evidence(400, 96, words="Bright.", settled=True, alike=ALIKE), "backchannel"),
+        (Evidence(400, 96, words="Bright.", settled=True, alike=ALIKE - 0.1), "addressed"),
+        (Evidence(400, 96, words="Bright.", settled=True, alike=None), None),
+        (Evidence(400, 400, words="Bright.", settled=True, alike=None, ended=True), "addressed"),
+        (Evidence(400, 96, words="Why?", settled=True, alike=ALIKE), "addressed"),
+        (Evidence(400, 96, words="Wait.", settled=True, alike=ALIKE), "addressed"),
+        (Evidence(LONGEST_BACKCHANNEL_MS + 1, 96, words="Bright.", settled=True, alike=ALIKE), "addressed"),
     ],
 )
 def test_verdicts(evidence: Evidence, verdict: str | None) -> None:
@@ -117,6 +125,7 @@ evidences = st.builds(
     settled=st.booleans(),
     ended=st.booleans(),
     faint_db=st.floats(-30, 30),
+    alike=st.none() | st.floats(-30, 5),
 )
 
 

@@ -53,6 +53,13 @@ def test_what_the_evidence_says():
         ("Я хочу чтобы", MORE),
         ("Какая сегодня будет погода?", COMPLETE),
         ("Tell me a story.", 0.0),
+        ("Could you remind me to?", MORE),
+        ("Can you tell me?", MORE),
+        ("Can you help me with this?", COMPLETE),
+        ("I was wondering whether.", MORE),
+        ("What I want to know is.", MORE),
+        ("I do not know where it is.", 0.0),
+        ("What did you talk about?", COMPLETE),
     ],
 )
 def test_words_tell_whether_more_will_come(words, odds):

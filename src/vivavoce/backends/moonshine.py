@@ -14,7 +14,7 @@ from vivavoce.ports import BackendError
 from vivavoce.speech.levels import voiced
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, Callable
+    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
     from pathlib import Path
 
     from vivavoce.ports import Heard, Samples
@@ -77,6 +77,13 @@ class Moonshine:
         """Fetch and load the model and decode a second of silence."""
         await self._decode(np.zeros(SAMPLE_RATE, np.float32))
 
+    async def compare(self, sound: Samples, phrases: Sequence[str]) -> float:
+        """Return by how much the likeliest of the phrases is likelier than the transcript (port `Comparing`)."""
+        return await to_thread.run_sync(self._compare, sound, phrases, abandon_on_cancel=True, limiter=self._workers)
+
+    def _compare(self, sound: Samples, phrases: Sequence[str]) -> float:
+        return self._loaded().compare(sound, phrases)
+
     async def _decode(self, sound: Samples) -> str:
         """Decode in a worker thread, which stops at its next token if nobody waits for it any more."""
         abandoned = threading.Event()
@@ -111,6 +118,8 @@ class _Model:
         self._encoder = _session(folder / "encoder_model.ort")
         self._decoder = _session(folder / "decoder_model_merged.ort")
         self._vocabulary = read_vocabulary((folder / "tokenizer.bin").read_bytes())
+        # The last of several that are written alike: the first ones stand for single bytes.
+        self._numbers = {token: number for number, token in enumerate(self._vocabulary)}
         self._empty = {
             entry.name: np.zeros((1, entry.shape[1], 0, entry.shape[3]), np.float32)
             for entry in self._decoder.get_inputs()
@@ -123,6 +132,42 @@ class _Model:
         sound = np.pad(sound, (0, max(0, SHORTEST - len(sound)))).astype(np.float32)[np.newaxis]
         spoken = b"".join(self._vocabulary[token] for token in self._greedy(sound, limit, abandoned))
         return spoken.decode(errors="ignore").replace(SPACE, " ").strip()
+
+    def compare(self, sound: Samples, phrases: Sequence[str]) -> float:
+        """Return the log likelihood of the likeliest phrase less that of the likeliest tokens."""
+        limit = int(TOKENS_A_SECOND * len(sound) / SAMPLE_RATE) + TOKENS_MORE
+        sound = np.pad(sound, (0, max(0, SHORTEST - len(sound)))).astype(np.float32)[np.newaxis]
+        said = self._greedy(sound, limit, lambda: False)
+        likelihood = self._likelihoods(sound, [said, *(self._tokens(phrase) for phrase in phrases)])
+        return max(likelihood[1:]) - likelihood[0]
+
+    def _likelihoods(self, sound: Samples, texts: Sequence[list[int]]) -> list[float]:
+        """Return the log likelihood of each sequence of tokens."""
+        mask = np.ones(sound.shape, np.int64)
+        (encoding,) = self._encoder.run(None, {"input_values": sound, "attention_mask": mask})
+        longest = max(map(len, texts))
+        step = {
+            "encoder_attention_mask": np.repeat(mask, len(texts), 0),
+            "encoder_hidden_states": np.repeat(encoding, len(texts), 0),
+            "input_ids": np.array([[START, *text, *[END] * (longest - len(text))] for text in texts]),
+            "use_cache_branch": np.array([False]),
+        }
+        past = {name: np.repeat(empty, len(texts), 0) for name, empty in self._empty.items()}
+        logits = self._decoder.run(None, step | past)[0].astype(np.float64)
+        top = logits.max(axis=-1, keepdims=True)
+        logs = logits - top - np.log(np.exp(logits - top).sum(axis=-1, keepdims=True))
+        return [
+            float(sum(logs[row, at, token] for at, token in enumerate([*text, END]))) for row, text in enumerate(texts)
+        ]
+
+    def _tokens(self, text: str) -> list[int]:
+        """Return a text as the longest tokens that there are."""
+        rest, found = SPACE + text.replace(" ", SPACE), []
+        while rest:
+            size = next(size for size in range(len(rest), 0, -1) if rest[:size].encode() in self._numbers)
+            found.append(self._numbers[rest[:size].encode()])
+            rest = rest[size:]
+        return found
 
     def _greedy(self, sound: Samples, limit: int, abandoned: Callable[[], bool]) -> list[int]:
         """Return the likeliest token after each token, up to the end, the limit or a loop.

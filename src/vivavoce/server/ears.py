@@ -15,7 +15,7 @@ from vivavoce.speech.patience import Patience
 from vivavoce.speech.turns import Edge, Turns
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, Iterator
 
     from vivavoce.ports import Samples
     from vivavoce.server.detector import Detector
@@ -26,7 +26,7 @@ EAGERNESS = {
     "low": Patience(600.0, 900.0, 1500.0),
     "medium": Patience(350.0, 600.0, 1500.0),
     "auto": Patience(350.0, 600.0, 1500.0),
-    "high": Patience(200.0, 400.0, 1200.0),
+    "high": Patience(300.0, 400.0, 1200.0),
 }
 """Silence that ends a turn in `semantic_vad`."""
 ADAPTIVE_MS = 1500.0
@@ -104,9 +104,9 @@ class Utterance:
         """The utterance is whole."""
         self._chunks.end()
 
-    def chunks(self) -> AsyncIterator[Samples]:
+    def chunks(self) -> AsyncGenerator[Samples, None]:
         """Yield the sound as it comes, once."""
-        return aiter(self._chunks)
+        return self._chunks.__aiter__()
 
 
 class Ears:
@@ -239,10 +239,12 @@ class Ears:
         utterance.feed(self._since(start_ms))
         return utterance
 
-    def turn(self, rate: int) -> Samples:
-        """Return the last seconds of the open turn, up to now."""
+    def turn(self, rate: int, *, before_ms: float = 0.0) -> Samples:
+        """Return the last seconds of the open turn, up to now, and what came so long before it."""
         now_ms = self._heard * 1000 / self._vad.sample_rate
-        return pcm.resample(self._since(max(self._began_ms, now_ms - JUDGED_MS)), self._vad.sample_rate, rate)
+        return pcm.resample(
+            self._since(max(self._began_ms - before_ms, now_ms - JUDGED_MS)), self._vad.sample_rate, rate
+        )
 
     def _level_db(self) -> float:
         return 10 * math.log10(sum(self._powers) / len(self._powers) + 1e-12)

@@ -6,14 +6,16 @@ One task group a session, one cancel scope a response. Everything that happens g
 from __future__ import annotations
 
 import logging
+import math
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
 
 import anyio
 from anyio import CancelScope, create_task_group
 
-from vivavoce.ports import BackendError, Call, LinkClosed, Samples, Text, Usage
+from vivavoce.ports import BackendError, Call, Comparing, LinkClosed, Samples, Text, Usage
 from vivavoce.realtime import facts
 from vivavoce.realtime.errors import ProtocolError
 from vivavoce.realtime.events import (
@@ -27,17 +29,18 @@ from vivavoce.realtime.values import Extensions, Session
 from vivavoce.server import guard
 from vivavoce.server.ahead import Ahead, Budget, settled
 from vivavoce.server.detector import Detector
-from vivavoce.server.ears import Ears, Utterance, decode
+from vivavoce.server.ears import Ears, Utterance
 from vivavoce.server.mcp import RemoteServers
 from vivavoce.server.outbox import UNPACED_S, Outbox, OutboxFullError
 from vivavoce.server.overhearing import Overhearing
+from vivavoce.server.recognition import Recognition
 from vivavoce.server.thinking import Manner
 from vivavoce.server.voice import Clock, Voice
-from vivavoce.speech.pcm import resample
+from vivavoce.speech.overlap import SIGNS
 from vivavoce.speech.wording import finished
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine
 
     from vivavoce.ports import EndOfTurn, LanguageModel, Link, SpeechToText, TextToSpeech, Vad
     from vivavoce.realtime.server import Input, Output, ServerSession
@@ -47,6 +50,9 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger("vivavoce.server")
+
+BEFORE_MS = 300
+"""Sound before the onset that belongs to something short: the detector is late for a hum."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,7 @@ class Engine:
         self._ears = Ears(detector or Detector(engines.vad), session.session.audio.input.format)
         self._utterances: dict[str, Utterance] = {}
         self._overhearing: Overhearing | None = None
-        self._hearing: dict[str, CancelScope] = {}
+        self._hearing: dict[str, Recognition] = {}
         self._answering: dict[str, CancelScope] = {}
         self._decided: tuple[str | None, Clock] = (None, Clock(0.0))
         self._ahead = Ahead(engines.llm, engines.tts, budget or Budget(), self._begin)
@@ -318,50 +324,46 @@ class Engine:
             self._ears.remember_level()
             self._ears.reset()
         else:
-            samples = decode(command.audio, command.format)
-            sound = _once(samples, command.format.rate, self._engines.stt.sample_rate)
-            self._start_recognising(command.item_id, sound)
-        if hearing := self._hearing.get(command.item_id):
-            seconds = len(command.audio) / command.format.bytes_per_second
-            hearing.deadline = anyio.current_time() + guard.HEARING_S + seconds
+            self._start_recognising(command.item_id)
+        if recognition := self._hearing.get(command.item_id):
+            recognition.want(command)
 
     def _forget(self, command: facts.Forget) -> None:
         self._utterances.pop(command.item_id, None)
         self._overhearing = None
-        if scope := self._hearing.get(command.item_id):
-            scope.cancel()
+        if recognition := self._hearing.get(command.item_id):
+            recognition.stop()
         self._ahead.drop()
         self._ears.reset()
 
-    def _start_recognising(self, item_id: str, audio: AsyncIterable[Samples]) -> None:
-        scope = self._hearing[item_id] = CancelScope()
-        self._tasks.start_soon(self._recognise, item_id, audio, scope)
+    def _start_recognising(self, item_id: str, audio: AsyncGenerator[Samples, None] | None = None) -> None:
+        recognition = self._hearing[item_id] = Recognition(self._engines.stt.sample_rate, audio)
+        self._tasks.start_soon(self._recognise, item_id, recognition)
 
-    async def _recognise(self, item_id: str, audio: AsyncIterable[Samples], scope: CancelScope) -> None:
-        wanted = self.session.session.audio.input.transcription
-        language = wanted.language if wanted and isinstance(wanted.language, str) else None
-        prompt = wanted.prompt if wanted and isinstance(wanted.prompt, str) else None
-        failed: BackendError | None = None
-        with scope:
-            try:
-                async with aclosing(guard.hear(self._engines.stt, audio, language=language, prompt=prompt)) as results:
-                    async for heard in results:
-                        if heard.final and item_id == self._decided[0]:
-                            self._decided[1].mark("transcription")
-                        self.step(facts.Heard(item_id, heard.text, heard.final))
-                        self._look_ahead(item_id, heard.text)
-            except BackendError as wrong:
-                failed = wrong
-        if scope.cancelled_caught and scope.deadline <= anyio.current_time():
-            failed = guard.late()
+    async def _recognise(self, item_id: str, recognition: Recognition) -> None:
+        failed = await recognition.run(partial(self._hear_out, item_id))
         self._hearing.pop(item_id, None)
         if failed:
             self.step(facts.Unheard(item_id, failed.code, failed.message))
+
+    async def _hear_out(self, item_id: str, audio: AsyncIterable[Samples], leads: Callable[[], bool]) -> None:
+        wanted = self.session.session.audio.input.transcription
+        language = wanted.language if wanted and isinstance(wanted.language, str) else None
+        prompt = wanted.prompt if wanted and isinstance(wanted.prompt, str) else None
+        async with aclosing(guard.hear(self._engines.stt, audio, language=language, prompt=prompt)) as results:
+            async for heard in results:
+                if heard.final and not leads():
+                    return
+                if heard.final and item_id == self._decided[0]:
+                    self._decided[1].mark("transcription")
+                self.step(facts.Heard(item_id, heard.text, heard.final))
+                self._look_ahead(item_id, heard.text)
 
     def _look_ahead(self, item_id: str, words: str) -> None:
         """Use what the user seems to have said in a turn that is open."""
         if self._overhearing and self._overhearing.item_id == item_id:
             self._overhearing.hear(words)
+            self._doubt(self._overhearing)
             self._overhear()
             return
         utterance = self._utterances.get(item_id)
@@ -372,6 +374,23 @@ class Engine:
             self._think_ahead(words)
         elif known := settled(words):
             self._read_ahead(known)
+
+    def _doubt(self, overhearing: Overhearing) -> None:
+        """Ask whether what was understood of something short may have been the sign of a listener."""
+        stt = self._engines.stt
+        if isinstance(stt, Comparing) and (pause := overhearing.doubt()):
+            sound = self._ears.turn(stt.sample_rate, before_ms=BEFORE_MS)
+            self._tasks.start_soon(self._compare, stt, overhearing, pause, sound)
+
+    async def _compare(self, stt: Comparing, overhearing: Overhearing, pause: int, sound: Samples) -> None:
+        alike = -math.inf
+        try:
+            alike = await guard.compare(stt, sound, SIGNS)
+        except BackendError as failed:
+            log.warning("speech over an answer was not compared: %s", failed)
+        overhearing.compare(pause, alike)
+        if overhearing is self._overhearing:
+            self._overhear()
 
     # Answering -------------------------------------------------------------------------------------------------------
 
@@ -433,7 +452,3 @@ class Engine:
             cached_tokens=usage.cached_tokens,
             truncated=usage.truncated,
         )
-
-
-async def _once(samples: Samples, rate_in: int, rate_out: int) -> AsyncIterator[Samples]:
-    yield resample(samples, rate_in, rate_out)

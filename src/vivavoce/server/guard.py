@@ -12,9 +12,9 @@ import numpy as np
 from vivavoce.ports import BackendError, Call, Heard, Text, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Sequence
 
-    from vivavoce.ports import EndOfTurn, LanguageModel, Samples, SpeechToText, TextToSpeech
+    from vivavoce.ports import Comparing, EndOfTurn, LanguageModel, Samples, SpeechToText, TextToSpeech
     from vivavoce.realtime.conversation import Prompt
 
 T = TypeVar("T")
@@ -23,6 +23,8 @@ HEARING_S: Final = 30.0
 """Time for a transcript after the end of the speech, beyond the length of the speech itself."""
 JUDGING_S: Final = 1.5
 """Time to judge a pause: a turn waits no longer."""
+COMPARING_S: Final = 1.0
+"""Time to tell what else may have been said: speech over an answer is decided about sooner."""
 THINKING_S: Final = 60.0
 """Time for the next piece of an answer, the first included."""
 SPEAKING_S: Final = 30.0
@@ -52,6 +54,16 @@ async def hear(
             yield heard
     if not final:
         raise BackendError("backend_cut", f"The {_STT} ended without a result; say it again.")
+
+
+async def compare(stt: Comparing, sound: Samples, phrases: Sequence[str]) -> float:
+    """Return by how much one of the phrases is likelier than the transcript.
+
+    Raises:
+        BackendError: the engine failed, broke, or took longer than anybody waits for it.
+    """
+    with _answering(_STT, COMPARING_S):
+        return await stt.compare(sound, phrases)
 
 
 async def judge(eot: EndOfTurn, sound: Samples) -> float:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vivavoce.speech.overlap import Evidence, judge
+from vivavoce.speech.overlap import Evidence, judge, may_be_sign, plain
 
 if TYPE_CHECKING:
     from vivavoce.server.ears import Ears, Utterance
@@ -35,6 +36,8 @@ class Overhearing:
     """So much had been said at the last question before a pause."""
     _covered_ms: float = 0.0
     """So much the words are of."""
+    _alike: float | None = -math.inf
+    """How much likelier the sign of a listener is than the words; None while that is found out."""
     _silent_ms: float = 0.0
 
     def follow(self, ears: Ears, utterance: Utterance) -> None:
@@ -42,7 +45,7 @@ class Overhearing:
         self._spoken_ms, self._silent_ms = ears.spoken_ms, ears.silent_ms
         if utterance.paused:
             return
-        self._whole = 0
+        self._whole, self._alike = 0, -math.inf
         if self._spoken_ms >= self._next_ms and self._told >= self._asked:
             self._next_ms = self._spoken_ms + STEP_MS
             self._asked += 1
@@ -59,6 +62,18 @@ class Overhearing:
         self._words, self._covered_ms = words, self._asked_ms
         self._told += 1
 
+    def doubt(self) -> int:
+        """Return which pause it is after which it is worth asking what else the words may be; 0 for none."""
+        if not self._settled or self._words is None or not may_be_sign(self._spoken_ms, plain(self._words)):
+            return 0
+        self._alike = None
+        return self._whole
+
+    def compare(self, pause: int, alike: float) -> None:
+        """Take how much likelier the sign of a listener is than the words; too late, it is ignored."""
+        if pause == self._whole:
+            self._alike = alike
+
     def judge(self, ears: Ears, *, ended: bool = False) -> Verdict | None:
         """Return the verdict where it is another one than before."""
         before, self.verdict = self.verdict, judge(self._evidence(ears, ended=ended)) or self.verdict
@@ -70,7 +85,12 @@ class Overhearing:
             silent_ms=self._silent_ms,
             words=self._words,
             covered_ms=self._covered_ms,
-            settled=0 < self._whole <= self._told,
+            settled=self._settled,
             ended=ended,
             faint_db=ears.faint_db,
+            alike=self._alike,
         )
+
+    @property
+    def _settled(self) -> bool:
+        return 0 < self._whole <= self._told

@@ -107,7 +107,7 @@ class Voice:
         self._tell(Said(self._generate.response_id, text))
         if not self._generate.spoken or not (sentence := speakable(text)):
             return
-        if rehearsal is not None and rehearsal.text == text and not rehearsal.given:
+        if rehearsal is not None and rehearsal.text == text and not (rehearsal.given or rehearsal.broken):
             speech = rehearsal.sound()
         else:
             speech = guard.speak(self._tts, sentence, voice=self._generate.voice, speed=self._generate.speed)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
@@ -30,6 +31,30 @@ FAINT_MS = 192
 SURE_MS = 288
 """Before this a recogniser guesses."""
 
+ALIKE: Final = -4.0
+"""Log likelihood ratio from which a sign of a listener may have been said where something else was understood."""
+SIGNS: Final = (
+    "Mm-hmm.",
+    "Mm.",
+    "Hmm.",
+    "Uh-huh.",
+    "Ah.",
+    "Oh.",
+    "Okay.",
+    "Yeah.",
+    "Yes.",
+    "Right.",
+    "Right?",
+    "I see.",
+    "Sure.",
+    "Wow.",
+    "Oh, really?",
+    "Really?",
+    "Good.",
+    "Got it.",
+)
+"""The commonest signs of a listener, as recognisers write them."""
+
 _SIGNS: Final = (
     r"m+|m+h+u?m+|h+m+|aha|a+h*|o+h*|u+h+|u+m+|e+h|huh|ok|okay|okey|o k|"
     r"ye+a*h|yep|yup|yes|ye|right|alright|all right|sure|wow|whoa|really|i see|i know|got it|gotcha|of course|exactly|"
@@ -44,6 +69,7 @@ _ORDERS: Final = (
     r"стоп|стой|стойте|подожди|подождите|погоди|погодите|постой|постойте|нет|эй|хватит|тихо|замолчи|слушай|послушай|"
     r"минутку|секунду|секундочку|минуточку|отмена|остановись"
 )
+_QUESTION: Final = re.compile(r"(?:why|what|who|whose|where|when|how|which|зачем|почему|что|кто|где|когда|как)\b")
 _BACKCHANNEL: Final = re.compile(rf"(?:(?:{_SIGNS})(?:$| ))+")
 _ORDER: Final = re.compile(rf"(?:(?:{_SIGNS}) )*(?:{_ORDERS})(?:$| )")
 
@@ -66,6 +92,8 @@ class Evidence:
     """Whether the silence was so long that nothing more belongs to it."""
     faint_db: float = 0.0
     """By how much it is weaker than the person's turns usually are; 0 where that is not known."""
+    alike: float | None = -math.inf
+    """How much likelier one of `SIGNS` is than the words, as a log likelihood ratio; None while that is found out."""
 
 
 def judge(evidence: Evidence) -> Verdict | None:
@@ -90,12 +118,27 @@ def _by_words(evidence: Evidence, words: str) -> Verdict | None:
         return "addressed" if whole or evidence.spoken_ms >= SURE_MS else None
     backchannel = is_backchannel(words)
     if whole and not backchannel:
-        return "aside" if evidence.spoken_ms < BLIP_MS else "addressed"
+        return "aside" if evidence.spoken_ms < BLIP_MS else _by_sound(evidence, words)
     if whole:
         return "backchannel"
     patience_ms = LONGEST_BACKCHANNEL_MS if backchannel else SUSTAINED_MS
     sustained = evidence.spoken_ms >= patience_ms and evidence.covered_ms >= UNDERSTOOD_MS
     return "addressed" if sustained and not evidence.silent_ms else None
+
+
+def _by_sound(evidence: Evidence, words: str) -> Verdict | None:
+    """Judge what may have been the sign of a listener, of which a recogniser likes to make a word."""
+    if not may_be_sign(evidence.spoken_ms, words):
+        return "addressed"
+    if evidence.alike is None:
+        return "addressed" if evidence.ended else None
+    return "backchannel" if evidence.alike >= ALIKE else "addressed"
+
+
+def may_be_sign(spoken_ms: float, words: str) -> bool:
+    """Tell whether it is worth asking how much plain words that are none sound like the sign of a listener."""
+    plainly = not words or is_order(words) or is_backchannel(words) or _QUESTION.match(words) is not None
+    return not plainly and BLIP_MS <= spoken_ms <= LONGEST_BACKCHANNEL_MS
 
 
 def is_backchannel(words: str) -> bool:
