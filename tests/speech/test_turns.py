@@ -123,9 +123,9 @@ def test_a_turn_that_never_ends_ends_and_another_one_begins():
 
 def test_a_long_turn_ends_at_its_first_pause():
     long = round(LONG_MS / FRAME)
-    edges = told(runs((long, 0.9), (2, 0.0), (5, 0.9), (3, 0.0), (1, 0.9)))
+    edges = told(runs((long, 0.9), (1, 0.0), (5, 0.9), (2, 0.0), (1, 0.9)))
     assert [kind for kind, _ in edges] == ["started", "paused", "stopped"]
-    assert edges[-1][1] == (long + 10) * FRAME
+    assert edges[-1][1] == (long + 8) * FRAME
 
 
 def test_a_pause_that_goes_on_when_a_turn_becomes_long_ends_it():
