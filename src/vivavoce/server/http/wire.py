@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import anyio
 import msgspec
 from anyio import create_task_group
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from vivavoce.ports import BackendError
@@ -27,7 +28,9 @@ JSON: Final = "application/json"
 EVENTS: Final = "text/event-stream"
 MAX_JSON: Final = 4 * 1024 * 1024
 BODY_S: Final = 60.0
-"""Time that a client has to send a body."""
+"""Time that a client has to send a body, beyond what its length takes at the slowest."""
+SLOWEST: Final = 16 * 1024
+"""Bytes a second."""
 
 _PATIENCE: Final = 4
 """A body is read up to so many times its limit: most clients read an answer only after they have sent everything."""
@@ -88,22 +91,40 @@ async def read(request: Request, limit: int = MAX_JSON) -> bytes:
     Raises:
         ApiError: it is longer than the limit, in bytes, or does not come.
     """
-    body, size = bytearray(), 0
-    try:
-        with anyio.fail_after(BODY_S):
-            async for chunk in request.stream():
-                size += len(chunk)
-                if size <= limit:
-                    body += chunk
-                elif size > _PATIENCE * limit:
-                    break
-    except TimeoutError:
-        message = f"The body did not come within {BODY_S:g} seconds; send it again."
-        raise ApiError(408, message, code="timeout") from None
+    async with aclosing(pieces(request, limit, too_long("body", limit))) as body:
+        return b"".join([piece async for piece in body])
+
+
+async def pieces(request: Request, limit: int, error: ApiError) -> AsyncGenerator[bytes, None]:
+    """Yield the body of a request piece by piece.
+
+    Raises:
+        ApiError: it does not come, or this error: it is longer than the limit, in bytes.
+    """
+    size, began = 0, anyio.current_time()
+    async with aclosing(request.stream()) as stream:
+        while size <= _PATIENCE * limit:
+            try:
+                with anyio.fail_after(began + BODY_S + size / SLOWEST - anyio.current_time()):
+                    piece = await anext(stream, None)
+            except TimeoutError:
+                message = f"The body did not come within {BODY_S:g} seconds; send it again."
+                raise ApiError(408, message, code="timeout") from None
+            except ClientDisconnect:
+                raise ApiError(400, "The body was cut off; send it again.", code="invalid_request") from None
+            if piece is None:
+                break
+            size += len(piece)
+            if size <= limit:
+                yield piece
     if size > limit:
-        message = f"The body is longer than {limit:,} bytes; send less at a time."
-        raise ApiError(413, message, code="request_too_large")
-    return bytes(body)
+        raise error
+
+
+def too_long(what: str, limit: int, param: str | None = None) -> ApiError:
+    """Return what is wrong with something that has more bytes than this."""
+    message = f"The {what} is longer than {limit:,} bytes; send less at a time."
+    return ApiError(413, message, code="request_too_large", param=param)
 
 
 async def read_json(request: Request, kind: type[T]) -> T:
