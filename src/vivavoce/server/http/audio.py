@@ -13,11 +13,10 @@ import numpy as np
 from anyio import to_thread
 from msgspec import Meta
 
-from vivavoce.realtime.errors import explain
 from vivavoce.server import guard
 from vivavoce.server.http.forms import read_form
 from vivavoce.server.http.sound import MEDIA_TYPES, RATE, Format, Recording, Writer
-from vivavoce.server.http.wire import EVENTS, JSON, ApiError, Made, read_json, refused, server_sent
+from vivavoce.server.http.wire import EVENTS, JSON, ApiError, Made, checked, read_json, server_sent
 from vivavoce.speech.pcm import Resampler
 from vivavoce.speech.sentences import speakable, split
 
@@ -112,10 +111,7 @@ class Audio:
         """Say what is said in a recording."""
         content = BytesIO()
         form = await read_form(request, content, MAX_FILE)
-        try:
-            wanted = msgspec.convert(form.fields, TranscriptionRequest, strict=False)
-        except msgspec.ValidationError as wrong:
-            raise refused(explain(wrong)) from None
+        wanted = checked(form.fields, TranscriptionRequest)
         recording = Recording(content.getvalue())
         media_type = {"text": "text/plain"}.get(wanted.response_format, JSON)
         return Made(self._transcript(wanted, recording), EVENTS if wanted.stream else media_type)

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from vivavoce.ports import BackendError
 from vivavoce.realtime.errors import ProtocolError, explain
 from vivavoce.realtime.values import ErrorDetail
+from vivavoce.search.shapes import LibraryError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -36,6 +37,14 @@ _PATIENCE: Final = 4
 """A body is read up to so many times its limit: most clients read an answer only after they have sent everything."""
 _NO_CACHE: Final = {"Cache-Control": "no-store"}
 _BACKEND_STATUS: Final = {"backend_timeout": 504, "rate_limited": 429}
+_LIBRARY_STATUS: Final = {
+    "not_found": 404,
+    "changed": 409,
+    "file_too_large": 413,
+    "storage_failed": 500,
+    "busy": 503,
+    "storage_full": 507,
+}
 
 log = logging.getLogger("vivavoce.server")
 
@@ -80,9 +89,14 @@ def refused(wrong: ProtocolError) -> ApiError:
     return ApiError(400, wrong.message, code=wrong.code, param=wrong.param, kind=wrong.kind)
 
 
-def failed(wrong: BackendError) -> ApiError:
-    """Return the failure of an engine as that of a request."""
-    return ApiError(_BACKEND_STATUS.get(wrong.code, 502), wrong.message, code=wrong.code, kind="server_error")
+def failed(wrong: BackendError | LibraryError) -> ApiError:
+    """Return the failure of an engine, or what a library cannot do, as that of a request."""
+    if isinstance(wrong, BackendError):
+        return ApiError(_BACKEND_STATUS.get(wrong.code, 502), wrong.message, code=wrong.code, kind="server_error")
+    status = _LIBRARY_STATUS.get(wrong.code, 400)
+    kind = "server_error" if status >= 500 else "invalid_request_error"  # noqa: PLR2004
+    headers = {"Retry-After": "1"} if status == 503 else {}  # noqa: PLR2004
+    return ApiError(status, wrong.message, code=wrong.code, param=wrong.param, kind=kind, headers=headers)
 
 
 async def read(request: Request, limit: int = MAX_JSON) -> bytes:
@@ -127,6 +141,27 @@ def too_long(what: str, limit: int, param: str | None = None) -> ApiError:
     return ApiError(413, message, code="request_too_large", param=param)
 
 
+def read_query(request: Request, kind: type[T]) -> T:
+    """Return what stands behind the `?` of a request as this struct; what it does not know is ignored.
+
+    Raises:
+        ApiError: it is not that.
+    """
+    return checked({name: value for name, value in request.query_params.items() if value}, kind)
+
+
+def checked(fields: Mapping[str, Any], kind: type[T]) -> T:
+    """Return fields whose values are texts as this struct.
+
+    Raises:
+        ApiError: they are not that.
+    """
+    try:
+        return msgspec.convert(fields, kind, strict=False)
+    except msgspec.ValidationError as wrong:
+        raise refused(explain(wrong)) from None
+
+
 async def read_json(request: Request, kind: type[T]) -> T:
     """Return the body of a request as this struct; fields that it does not know are ignored.
 
@@ -153,9 +188,11 @@ def parse(body: bytes, kind: type[T]) -> T:
 class Made(Response):
     """A response that engines make piece by piece; it begins with the first, and stops when the client goes."""
 
-    def __init__(self, pieces: AsyncGenerator[bytes, None], media_type: str) -> None:
-        """Take the pieces; a `BackendError` or an `ApiError` before the first one becomes the response."""
-        super().__init__(None, 200, _NO_CACHE, media_type)
+    def __init__(
+        self, pieces: AsyncGenerator[bytes, None], media_type: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Take the pieces; an error of an engine, a library or a request before the first one becomes the response."""
+        super().__init__(None, 200, {**_NO_CACHE, **(headers or {})}, media_type)
         del self.headers["content-length"]
         self._pieces = pieces
 
@@ -176,8 +213,8 @@ class Made(Response):
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             piece = await anext(self._pieces, b"")
-        except (ApiError, BackendError) as wrong:
-            error = failed(wrong) if isinstance(wrong, BackendError) else wrong
+        except (ApiError, BackendError, LibraryError) as wrong:
+            error = wrong if isinstance(wrong, ApiError) else failed(wrong)
             await error.response(scope, receive, send)
             return
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
@@ -185,7 +222,7 @@ class Made(Response):
             while piece:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
                 piece = await anext(self._pieces, b"")
-        except BackendError as wrong:
+        except (BackendError, LibraryError) as wrong:
             log.warning("a response was cut: %s", wrong)
             return  # without its end, so that nobody takes it for whole
         await send({"type": "http.response.body", "body": b"", "more_body": False})
