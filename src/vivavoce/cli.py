@@ -144,6 +144,8 @@ def replay(*, log: str, speed: float, no_wait: bool, sound: bool, print_json: bo
 @click.option("--api-keys", "api_keys_file", metavar="FILE", help="Who may call: one key a line, or NAME:KEY.")
 @click.option("--allow-remote", is_flag=True, help="Listen beyond this machine although there are no API keys.")
 @click.option("--allow-origin", "origins", multiple=True, metavar="ORIGIN", help="A web page that may call, https://…")
+@click.option("--library", metavar="FOLDER", help="Where files and vector stores are kept [the user's own].")
+@click.option("--max-upload-mb", type=int, metavar="N", help="Of a file, MiB [128].")
 @click.option("--max-sessions", type=int, metavar="N", help="Sessions at once [100].")
 @click.option("--max-sessions-per-key", type=int, metavar="N", help="Of one API key [all].")
 @click.option("--max-sessions-per-address", type=int, metavar="N", help="Of one address [all].")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from anyio import to_thread
 
 from vivavoce import models, plugins
 from vivavoce.aio import beside, link_pair
+from vivavoce.errors import VivavoceError
 from vivavoce.ports import Closing, Weighted
 from vivavoce.realtime.values import Audio, AudioInput, AudioOutput, ServerVad, Session
 
@@ -22,11 +24,14 @@ if TYPE_CHECKING:
     from vivavoce.plugins import Kind
     from vivavoce.ports import Link
     from vivavoce.realtime.events import AnyClientEvent, AnyServerEvent
+    from vivavoce.search.library import Library
     from vivavoce.server.engine import Engines
     from vivavoce.server.hub import Hub
 
     ServerLink: TypeAlias = Link[AnyClientEvent, AnyServerEvent]
 
+KNOWLEDGE = ("lxml", "onnxruntime", "pypdfium2", "tokenizers")
+"""Packages without which nothing can be read, or embedded."""
 PROFILES = {"quality": "qwen2.5-coder-1.5b", "fast": "qwen2.5-coder-0.5b"}
 
 
@@ -119,6 +124,23 @@ async def open_hub(
             ),
             models=(settings.stt_model or settings.stt, settings.tts_model or settings.tts),
         )
+
+
+@asynccontextmanager
+async def open_library(settings: Settings) -> AsyncIterator[Library | VivavoceError]:
+    """Open the library of files and vector stores, and index while it is open; or tell which package it lacks.
+
+    Raises:
+        LibraryError: it cannot be opened; the message names the remedy.
+    """
+    from vivavoce.search import library
+
+    if lacking := next((name for name in KNOWLEDGE if find_spec(name) is None), None):
+        extra = 'pip install "vivavoce[search]"'
+        yield VivavoceError(f"Files and vector stores need {lacking!r}, which is not installed: {extra}")
+        return
+    async with library.open_library(settings.library, embedder=plugins.make("embed", "minilm")) as opened:
+        yield opened
 
 
 def default_session(settings: Settings, engines: Engines) -> Session:

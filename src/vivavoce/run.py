@@ -343,7 +343,7 @@ async def serve(settings: Settings, *, allow_remote: bool = False) -> None:
     from vivavoce.server.auth import Access, load_keys
 
     access = Access(load_keys(_path(settings.api_keys_file), os.environ), origins=settings.allowed_origins)
-    async with compose.open_hub(settings, lead_s=LEAD_S) as hub:
+    async with compose.open_library(settings) as library, compose.open_hub(settings, lead_s=LEAD_S) as hub:
         await listen(
             hub,
             host=settings.host,
@@ -352,6 +352,8 @@ async def serve(settings: Settings, *, allow_remote: bool = False) -> None:
             keyfile=_path(settings.keyfile),
             allow_remote=allow_remote,
             access=access,
+            library=library,
+            max_upload=settings.max_upload_mb * 2**20,
             on_listening=lambda url: _tell(f"{url} is open; loading the models …"),
             on_ready=_ready,
         )
