@@ -293,7 +293,9 @@ async def test_search_while_indexing_sees_only_what_is_whole(shelf: Shelf) -> No
     async with shelf() as api:
         store = (await api.vector_stores.create()).id
         await api.vector_stores.files.upload_and_poll(vector_store_id=store, file=("h.md", HOLIDAYS.encode()))
-        large = await upload(api, "oaks.txt", "\n\n".join(f"Paragraph {n}: oaks and holidays." * 20 for n in range(400)))
+        large = await upload(
+            api, "oaks.txt", "\n\n".join(f"Paragraph {n}: oaks and holidays." * 20 for n in range(400))
+        )
         await api.vector_stores.files.create(store, file_id=large)
         assert (await api.vector_stores.retrieve(store)).status == "in_progress"
         while (await api.vector_stores.files.retrieve(large, vector_store_id=store)).status == "in_progress":
