@@ -18,7 +18,6 @@ from openai.types.vector_stores import (
 )
 from pydantic import TypeAdapter
 
-from vivavoce import models, plugins
 from vivavoce.search.library import open_library
 
 if TYPE_CHECKING:
@@ -37,6 +36,7 @@ pytestmark = pytest.mark.anyio
 
 HOLIDAYS: Final = "# Holidays\n\nEvery employee has 27 days of paid holiday a year. Ask your manager a week ahead.\n"
 PARKING: Final = "# Parking\n\nThe garage opens at six in the morning. Bicycles are kept in the cellar.\n"
+OAKS: Final = "Of oaks and holidays. "
 OBJECTS: Final[dict[str, Any]] = {
     "file": FileObject,
     "vector_store": VectorStore,
@@ -72,16 +72,6 @@ async def check_answer(answer: Any) -> None:
     if answer.is_success and answer.headers["content-type"] == "application/json":
         await answer.aread()
         check(answer.json())
-
-
-@pytest.fixture(scope="module")
-def embedder() -> Embedder:
-    made: Embedder = plugins.make("embed", "minilm")
-    try:
-        models.fetch("minilm-l6-v2-int8")
-    except models.ModelError as error:
-        pytest.skip(str(error))
-    return made
 
 
 @pytest.fixture
@@ -252,9 +242,7 @@ async def test_files_in_a_store(shelf: Shelf) -> None:
         await api.files.delete(ids[2])
         assert [file.id async for file in in_store.list(store, order="asc")] == [ids[0], broken]
         with pytest.raises(openai.NotFoundError, match="file-none"):
-            await in_store.create("file-none", vector_store_id=store) if False else await in_store.create(
-                store, file_id="file-none"
-            )
+            await in_store.create(store, file_id="file-none")
 
 
 async def test_batches(shelf: Shelf, tmp_path: Path) -> None:
@@ -315,7 +303,7 @@ async def test_yandex(shelf: Shelf) -> None:
         store = await api.vector_stores.create(
             name="tours", file_ids=[file.id], expires_after={"anchor": "last_active_at", "days": 1}
         )
-        while (store := await api.vector_stores.retrieve(store.id)).status == "in_progress":
+        while (store := await api.vector_stores.retrieve(store.id)).status == "in_progress":  # noqa: ASYNC110
             await anyio.sleep(0.05)
         assert store.status == "completed"
         found = await api.vector_stores.search(store.id, query="When do tours to Bali begin?")

@@ -17,7 +17,7 @@ import openai
 import pytest
 from tests.server.clients import http, raw_socket
 
-from vivavoce import compose, models, plugins
+from vivavoce import compose
 from vivavoce.config import Settings
 from vivavoce.errors import VivavoceError
 from vivavoce.search.library import open_library
@@ -38,17 +38,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
+NAMED = b"--x\r\nContent-Disposition: form-data; name=file; filename=a\r\n\r\n"
 FORM = {"Content-Type": "multipart/form-data; boundary=x"}
-
-
-@pytest.fixture(scope="module")
-def embedder() -> Embedder:
-    made: Embedder = plugins.make("embed", "minilm")
-    try:
-        models.fetch("minilm-l6-v2-int8")
-    except models.ModelError as error:
-        pytest.skip(str(error))
-    return made
 
 
 @pytest.fixture
@@ -86,10 +77,14 @@ async def store(web: httpx.AsyncClient, **body: Any) -> str:
 
 async def settled(web: httpx.AsyncClient, store_id: str, file_id: str) -> dict[str, Any]:
     with anyio.fail_after(60):
-        while (file := (await web.get(f"/vector_stores/{store_id}/files/{file_id}")).json())["status"] == "in_progress":
+        while (file := (await web.get(f"/vector_stores/{store_id}/files/{file_id}")).json())["status"] == "in_progress":  # noqa: ASYNC110
             await anyio.sleep(0.05)
     known: dict[str, Any] = file
     return known
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.rglob("*")}
 
 
 def everything_in(folder: Path) -> int:
@@ -121,7 +116,7 @@ async def test_name_is_data(shelf: Shelf, tmp_path: Path, name: str) -> None:
         assert content.headers["content-type"] == "application/octet-stream"
         assert "attachment" in content.headers["content-disposition"]
         assert "/" not in content.headers["content-disposition"]
-    assert not [path for path in tmp_path.rglob("*") if path.name in {"passwd", "boot.ini"}]
+    assert not names_in(tmp_path) & {"passwd", "boot.ini"}
 
 
 @pytest.mark.parametrize(
@@ -171,14 +166,14 @@ async def test_name_in_each_way_of_writing(shelf: Shelf, disposition: str, name:
         ),
         ({"files": [("file", ("a", b"x")), ("file", ("b", b"y"))]}, 400, "invalid_form", None),
         (
-            {"content": b"--x\r\nContent-Disposition: form-data; name=file; filename=a\r\n\r\nab", "headers": FORM},
+            {"content": NAMED + b"ab", "headers": FORM},
             400,
             "invalid_form",
             None,
         ),
         (
             {
-                "content": b"--x\r\nContent-Disposition: form-data; name=file; filename=a\r\n\r\nab\r\n--y--",
+                "content": NAMED + b"ab\r\n--y--",
                 "headers": FORM,
             },
             400,
@@ -219,7 +214,7 @@ async def test_upload_that_is_given_up_leaves_nothing(
         await upload(web)
         assert len((await web.get("/files")).json()["data"]) == 1
     assert everything_in(tmp_path / "library") == len(b"Some text.")
-    assert list(spooled.iterdir()) == []
+    assert names_in(spooled) == set()
 
 
 async def test_upload_that_is_slow(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,10 +233,9 @@ async def test_upload_that_is_slow(shelf: Shelf, monkeypatch: pytest.MonkeyPatch
         assert (await web.post("/files", content=slow(), headers=FORM)).status_code == 408
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 async def test_disk_that_is_full(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     """Writes to /dev/full, which takes nothing."""
-    if not Path("/dev/full").exists():
-        pytest.skip("this system has no /dev/full")
     async with shelf() as web:
         with monkeypatch.context() as patched:
             patched.setattr(files, "SpooledTemporaryFile", lambda _: open("/dev/full", "r+b", buffering=0))  # noqa: PTH123, SIM115
@@ -278,7 +272,7 @@ async def test_files_that_cannot_be_read(shelf: Shelf) -> None:
     bomb = io.BytesIO()
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as packed:
         packed.writestr("[Content_Types].xml", "<Types/>")
-        packed.writestr("word/document.xml", b"<w>" + b" " * 600_000_000)
+        packed.writestr("word/document.xml", b"<w>" + b" " * 200_000_000)
     async with shelf() as web:
         store_id = await store(web)
         for name, content, code in (
