@@ -27,6 +27,7 @@ Code: TypeAlias = Literal[
     "storage_full",
     "storage_failed",
     "busy",
+    "embedder_failed",
 ]
 
 
@@ -36,7 +37,8 @@ class LibraryError(VivavoceError):
     The codes: `not_found` (no such file, store or batch), `invalid_value` (what was asked for makes no sense),
     `file_too_large`, `unsupported_file` (no extractor for it), `invalid_file` (it is broken, or takes too much to
     read), `no_text` (a scan, or empty), `changed` (while it was read), `expired` (the store), `storage_full`,
-    `storage_failed` (the disk or database), `busy` (another process writes for too long).
+    `storage_failed` (the disk or database), `busy` (another process writes for too long),
+    `embedder_failed` (the embedding model can't be had, or fails).
     """
 
     def __init__(self, code: Code, message: str, param: str | None = None) -> None:
@@ -236,6 +238,16 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
 
     items: tuple[T, ...]
     has_more: bool
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far the file has come that is being indexed."""
+
+    name: str
+    done: int
+    """Chunks that have their vectors."""
+    total: int
+    """Chunks, or 0 while the file is read."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
