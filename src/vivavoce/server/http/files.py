@@ -167,9 +167,9 @@ def _nested(fields: dict[str, str]) -> dict[str, object]:
 def _check_name(name: str) -> None:
     if not name.strip():
         raise ApiError(400, "The file has no name; give it one, with its ending.", code="invalid_value", param=FILE)
-    if len(name) > MAX_NAME or not name.isprintable():
-        message = f"The name of the file is longer than {MAX_NAME} characters or has some that cannot be printed."
-        raise ApiError(400, f"{message[:-1]}; give it another.", code="invalid_value", param=FILE)
+    if len(name) > MAX_NAME:
+        message = f"The name of the file is longer than {MAX_NAME} characters; give it another."
+        raise ApiError(400, message, code="invalid_value", param=FILE)
 
 
 def _expiry(asked: FileExpiry | None) -> Expiry | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 from contextlib import aclosing
 from email.message import Message
@@ -14,11 +13,15 @@ from anyio import to_thread
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
 
+from vivavoce.search.copying import FULL
+from vivavoce.search.shapes import LibraryError
 from vivavoce.server.http.wire import ApiError, pieces, too_long
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
     from starlette.requests import Request
+
+    from vivavoce.search.shapes import Code
 
 FILE: Final = "file"
 """The field that holds the file."""
@@ -28,7 +31,6 @@ MAX_FIELDS: Final = 1024 * 1024
 
 _BLOCK: Final = 1024 * 1024
 """Bytes that are written at once."""
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # what a client sends wrong, it is told
 
@@ -52,7 +54,8 @@ async def read_form(request: Request, file: BinaryIO, limit: int) -> Form:
         limit: of the file, bytes.
 
     Raises:
-        ApiError: it is no form, has no file, is too long or cut off, or there is no room for it.
+        ApiError: it is no form, has no file, or is too long or cut off.
+        LibraryError: there is no room for it.
     """
     reader = _Reader(_boundary(request.headers.get("content-type", "")), limit)
     error = too_long("file", limit, FILE)
@@ -73,10 +76,8 @@ async def _write(file: BinaryIO, reader: _Reader) -> None:
         await to_thread.run_sync(file.write, content)
         await to_thread.run_sync(file.flush)
     except OSError as wrong:
-        if wrong.errno not in _FULL:
-            raise
-        message = "The disk of the server has no room for the file; its owner must make some."
-        raise ApiError(507, message, code="storage_full", kind="server_error") from None
+        code: Code = "storage_full" if wrong.errno in FULL else "storage_failed"
+        raise LibraryError(code, f"The folder for temporary files takes nothing: {wrong.strerror}.") from wrong
 
 
 class _Reader:

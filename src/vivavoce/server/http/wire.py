@@ -46,6 +46,12 @@ _LIBRARY_STATUS: Final = {
     "storage_full": 507,
 }
 
+_TROUBLE: Final = {
+    "storage_failed": "The library of the server cannot be used; the server's log says why.",
+    "busy": "Another process writes to the library of the server; try again in a moment.",
+    "storage_full": "The disk of the server is full; its owner must make room.",
+}
+
 log = logging.getLogger("vivavoce.server")
 
 
@@ -94,9 +100,11 @@ def failed(wrong: BackendError | LibraryError) -> ApiError:
     if isinstance(wrong, BackendError):
         return ApiError(_BACKEND_STATUS.get(wrong.code, 502), wrong.message, code=wrong.code, kind="server_error")
     status = _LIBRARY_STATUS.get(wrong.code, 400)
-    kind = "server_error" if status >= 500 else "invalid_request_error"  # noqa: PLR2004
-    headers = {"Retry-After": "1"} if status == 503 else {}  # noqa: PLR2004
-    return ApiError(status, wrong.message, code=wrong.code, param=wrong.param, kind=kind, headers=headers)
+    if status < 500:  # noqa: PLR2004
+        return ApiError(status, wrong.message, code=wrong.code, param=wrong.param)
+    log.error("the library: %s", wrong.message)  # which names a folder of ours
+    headers = {"Retry-After": "1"} if wrong.code == "busy" else {}
+    return ApiError(status, _TROUBLE[wrong.code], code=wrong.code, kind="server_error", headers=headers)
 
 
 async def read(request: Request, limit: int = MAX_JSON) -> bytes:
