@@ -85,6 +85,27 @@ async def fetch_weights(names: Iterable[str]) -> None:
 
 
 @asynccontextmanager
+async def open_library(settings: Settings, *, index: bool = True) -> AsyncIterator[Library]:
+    """Open the person's indexed files, with the embedding model fetched.
+
+    Args:
+        settings: which folder, and which embedding model.
+        index: whether this process indexes what is added.
+
+    Raises:
+        PluginError: the embedding model's engine is unknown or not installed.
+        ModelError: the model cannot be had.
+        LibraryError: the folder cannot be used.
+    """
+    from vivavoce.search import library
+
+    embedder = plugins.make("embed", settings.embedder)
+    await fetch_weights(embedder.weights if isinstance(embedder, Weighted) else ())
+    async with library.open_library(settings.library, embedder=embedder, index=index) as opened:
+        yield opened
+
+
+@asynccontextmanager
 async def open_hub(
     settings: Settings, *, engines: Engines | None = None, lead_s: float = float("inf")
 ) -> AsyncIterator[Hub]:
