@@ -11,6 +11,7 @@ from anyio import to_thread
 from vivavoce import models, plugins
 from vivavoce.aio import beside, link_pair
 from vivavoce.errors import VivavoceError
+from vivavoce.plugins import PluginError
 from vivavoce.ports import Closing, Weighted
 from vivavoce.realtime.values import Audio, AudioInput, AudioOutput, ServerVad, Session
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     ServerLink: TypeAlias = Link[AnyClientEvent, AnyServerEvent]
 
-KNOWLEDGE = ("lxml", "onnxruntime", "pypdfium2", "tokenizers")
+SEARCH = ("lxml", "onnxruntime", "pypdfium2", "tokenizers")
 """Packages without which nothing can be read, or embedded."""
 PROFILES = {"quality": "qwen2.5-coder-1.5b", "fast": "qwen2.5-coder-0.5b"}
 
@@ -106,6 +107,20 @@ async def open_library(settings: Settings, *, index: bool = True) -> AsyncIterat
 
 
 @asynccontextmanager
+async def open_library_if_any(settings: Settings) -> AsyncIterator[Library | VivavoceError]:
+    """Open the person's indexed files, or tell why there are none: a server talks without them, too."""
+    async with AsyncExitStack() as stack:
+        try:
+            if lacking := next((name for name in SEARCH if find_spec(name) is None), None):
+                extra = 'pip install "vivavoce[search]"'
+                raise PluginError(f"Files and vector stores need {lacking!r}, which is not installed: {extra}")
+            opened: Library | VivavoceError = await stack.enter_async_context(open_library(settings))
+        except VivavoceError as wrong:
+            opened = wrong
+        yield opened
+
+
+@asynccontextmanager
 async def open_hub(
     settings: Settings, *, engines: Engines | None = None, lead_s: float = float("inf")
 ) -> AsyncIterator[Hub]:
@@ -145,23 +160,6 @@ async def open_hub(
             ),
             models=(settings.stt_model or settings.stt, settings.tts_model or settings.tts),
         )
-
-
-@asynccontextmanager
-async def open_library(settings: Settings) -> AsyncIterator[Library | VivavoceError]:
-    """Open the library of files and vector stores, and index while it is open; or tell which package it lacks.
-
-    Raises:
-        LibraryError: it cannot be opened; the message names the remedy.
-    """
-    from vivavoce.search import library
-
-    if lacking := next((name for name in KNOWLEDGE if find_spec(name) is None), None):
-        extra = 'pip install "vivavoce[search]"'
-        yield VivavoceError(f"Files and vector stores need {lacking!r}, which is not installed: {extra}")
-        return
-    async with library.open_library(settings.library, embedder=plugins.make("embed", "minilm")) as opened:
-        yield opened
 
 
 def default_session(settings: Settings, engines: Engines) -> Session:

@@ -131,8 +131,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_sessions_per_address: Annotated[int, Meta(ge=1)] | None = None
     max_openings_per_s: Annotated[float, Meta(gt=0.0)] = 50.0
     """Sessions that one key, or one address, may open a second."""
-    library: str | None = None
-    """Where files and vector stores are kept: a folder, or postgresql://…; None for the user's own."""
     max_upload_mb: Annotated[int, Meta(ge=1)] = 128
     """MiB of a file that is sent to the server."""
     session_minutes: Annotated[float, Meta(gt=0.0)] = 60.0

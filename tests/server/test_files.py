@@ -23,6 +23,7 @@ from vivavoce import compose
 from vivavoce.config import Settings
 from vivavoce.errors import VivavoceError
 from vivavoce.search.library import open_library
+from vivavoce.search.shapes import LibraryError
 from vivavoce.server.auth import Access, Keys
 from vivavoce.server.http import files, wire
 from vivavoce.server.hub import Hub
@@ -439,7 +440,8 @@ async def test_batch_that_cannot_be(shelf: Shelf) -> None:
     async with shelf() as web:
         store_id, file_id = await store(web), await upload(web)
         path = f"/vector_stores/{store_id}/file_batches"
-        for body in ({}, {"file_ids": []}, {"file_ids": [file_id], "files": [{"file_id": file_id}]}):
+        bodies: list[dict[str, Any]] = [{}, {"file_ids": []}, {"file_ids": [file_id], "files": [{"file_id": file_id}]}]
+        for body in bodies:
             assert await told(await web.post(path, json=body)) == (400, "invalid_value", "file_ids")
         status, code, _ = await told(await web.post(path, json={"file_ids": [file_id, "file-none"]}))
         assert (status, code) == (404, "not_found")
@@ -579,6 +581,7 @@ OTHER = """
 import sys, anyio
 from vivavoce import plugins
 from vivavoce.search.library import open_library
+from vivavoce.search.shapes import LibraryError
 
 async def main(folder, store_id):
     async with open_library(folder, embedder=plugins.make("embed", "minilm")) as library:
@@ -632,9 +635,22 @@ async def test_without_a_library(engines: Callable[..., Engines], serving: Servi
 
 async def test_extra_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compose, "find_spec", lambda name: None if name == "lxml" else name)
-    async with compose.open_library(Settings()) as library:
+    async with compose.open_library_if_any(Settings()) as library:
         assert isinstance(library, VivavoceError)
         assert 'pip install "vivavoce[search]"' in str(library)
+
+
+async def test_library_that_cannot_be_opened(
+    engines: Callable[..., Engines], serving: Serving, embedder: Embedder, tmp_path: Path
+) -> None:
+    (tmp_path / "library").write_text("A file in its place.")
+    async with compose.open_library_if_any(Settings(library=str(tmp_path / "library"))) as library:
+        assert isinstance(library, LibraryError)
+        async with serving(Hub(engines()), library=library) as url, httpx.AsyncClient(base_url=http(url)) as web:
+            answer = await web.get("/v1/files")
+            assert await told(answer) == (500, "storage_failed", None)
+            assert str(tmp_path) not in answer.text
+            assert (await web.get("/v1/models")).status_code == 200
 
 
 async def test_errors_are_as_the_document_says(shelf: Shelf) -> None:

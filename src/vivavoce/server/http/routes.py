@@ -105,6 +105,8 @@ def _of_library(library: Library, max_upload: int) -> dict[str, Handler]:
 
 def _refuse(why: VivavoceError) -> Handler:
     async def handle(_: Request) -> Response:
+        if isinstance(why, LibraryError):
+            raise why
         raise ApiError(501, str(why), code="not_installed", kind="server_error")
 
     return handle
