@@ -65,9 +65,7 @@ def gather(paths: Iterable[str]) -> Gathered:
     roots, passed_over = [], 0
     for text in paths:
         root = Path(text).expanduser().absolute()
-        found = (
-            [root] if root.exists() else [Path(one).absolute() for one in sorted(glob.glob(str(root), recursive=True))]
-        )
+        found = [root] if root.exists() else _matching(str(root))
         if not found:
             raise LibraryError("invalid_value", f"There is no {text}; check the spelling.")
         for one in found:
@@ -123,8 +121,9 @@ class _Keeper:
 
     async def look(self, path: Path, known: list[tuple[File, StoreFile]]) -> None:
         """Add a file if it is new or has changed."""
-        file, attached = known[-1] if known else (None, None)
-        if file and attached and await to_thread.run_sync(_is_same, path, file):
+        same: bool = bool(known) and await to_thread.run_sync(_is_same, path, known[-1][0])
+        if same:
+            file, attached = known[-1]
             if attached.status == "completed":
                 self.outcome.unchanged += 1
                 await self.forget(known[:-1])
@@ -176,7 +175,7 @@ class _Keeper:
 
 
 def _matching(pattern: str) -> list[Path]:
-    return [Path(one) for one in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207 - of any root
+    return [Path(one) for one in sorted(glob.iglob(pattern, recursive=True))]  # noqa: PTH207 - may be absolute
 
 
 def _below(folder: Path) -> Iterator[Path]:
