@@ -79,7 +79,7 @@ async def store(web: httpx.AsyncClient, **body: Any) -> str:
 
 
 async def settled(web: httpx.AsyncClient, store_id: str, file_id: str) -> dict[str, Any]:
-    with anyio.fail_after(60):
+    with anyio.fail_after(120):
         while (file := (await web.get(f"/vector_stores/{store_id}/files/{file_id}")).json())["status"] == "in_progress":  # noqa: ASYNC110
             await anyio.sleep(0.05)
     known: dict[str, Any] = file
