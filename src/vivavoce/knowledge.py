@@ -51,7 +51,11 @@ async def watch(settings: Settings, paths: Sequence[str], *, store: str) -> None
         made = await _made(library, store)
         await _keep(library, made, paths)
         _console().print("Watching; Ctrl+C ends it.")
-        async for _ in awatch(*_watched(paths), debounce=SETTLE_MS, step=200):
+        caught_up = False
+        async for changes in awatch(*_watched(paths), debounce=SETTLE_MS, rust_timeout=1000, yield_on_timeout=True):
+            if caught_up and not changes:
+                continue
+            caught_up = True  # with what changed before the watching began
             try:
                 await _keep(library, made, paths, quiet=True)
             except LibraryError as wrong:
@@ -105,7 +109,7 @@ async def list_stores(settings: Settings, *, store: str | None, as_json: bool) -
         for file, attached in files:
             state = "" if attached.status == "completed" else f"  {attached.status}"
             why = f": {attached.failure.message}" if attached.failure else ""
-            line = f"  {file.source or file.name}  {attached.chunks} chunks{state}{why}"
+            line = f"  {file.source or file.name}  {_plural(attached.chunks, 'chunk')}{state}{why}"
             console.print(line, markup=False, soft_wrap=True)
 
 

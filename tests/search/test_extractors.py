@@ -132,7 +132,8 @@ async def test_workbooks_and_tables_repeat_the_names_of_columns(read, tmp_path):
 async def test_web_pages_lose_their_navigation(read, tmp_path):
     path = tmp_path / "a.html"
     path.write_text(
-        "<html><head><title>x</title><script>evil()</script></head><body><nav>Home</nav><h1>Bikes &amp; <i>more</i></h1>"
+        "<html><head><title>x</title><script>evil()</script></head><body><nav>Home</nav>"
+        "<h1>Bikes &amp; <i>more</i></h1>"
         "<p>Brakes come <b>first</b>.</p><table><tr><td>Weight</td><td>9 kg</td></tr></table></body></html>"
     )
     found = await read(path)

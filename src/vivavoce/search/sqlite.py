@@ -52,6 +52,8 @@ _PATIENCE_MS: Final = 30_000
 """How long one waits for another process that writes."""
 _READERS: Final = 4
 """Connections that are kept for reading."""
+_NO_ROOM: Final = frozenset({sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE})
+"""What SQLite says where a file may not grow, as with a quota."""
 _STRAY_S: Final = 3600
 """Age of content that belongs to no file, and may be on its way to one before."""
 
@@ -913,8 +915,9 @@ def _translated(folder: Path) -> Iterator[None]:
 
 
 def _failure(folder: Path, wrong: sqlite3.Error) -> LibraryError:
-    code = getattr(wrong, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_FULL:
+    extended = getattr(wrong, "sqlite_errorcode", 0)
+    code = extended & 0xFF
+    if code == sqlite3.SQLITE_FULL or extended in _NO_ROOM:
         return full(folder)
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         return LibraryError("busy", f"Another process writes to {folder} for too long; try again.")
