@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from anyio import to_thread
 
 from vivavoce import models, plugins
 from vivavoce.aio import beside, link_pair
+from vivavoce.errors import VivavoceError
+from vivavoce.plugins import PluginError
 from vivavoce.ports import Closing, Weighted
 from vivavoce.realtime.values import Audio, AudioInput, AudioOutput, ServerVad, Session
 
@@ -22,11 +25,14 @@ if TYPE_CHECKING:
     from vivavoce.plugins import Kind
     from vivavoce.ports import Link
     from vivavoce.realtime.events import AnyClientEvent, AnyServerEvent
+    from vivavoce.search.library import Library
     from vivavoce.server.engine import Engines
     from vivavoce.server.hub import Hub
 
     ServerLink: TypeAlias = Link[AnyClientEvent, AnyServerEvent]
 
+SEARCH = ("lxml", "onnxruntime", "pypdfium2", "tokenizers")
+"""Packages without which nothing can be read, or embedded."""
 PROFILES = {"quality": "qwen2.5-coder-1.5b", "fast": "qwen2.5-coder-0.5b"}
 
 
@@ -77,6 +83,41 @@ async def fetch_weights(names: Iterable[str]) -> None:
             models.pull(missing, progress=progress)
 
     await to_thread.run_sync(pull, abandon_on_cancel=True)
+
+
+@asynccontextmanager
+async def open_library(settings: Settings, *, index: bool = True) -> AsyncIterator[Library]:
+    """Open the person's indexed files, with the embedding model fetched.
+
+    Args:
+        settings: which folder, and which embedding model.
+        index: whether this process indexes what is added.
+
+    Raises:
+        PluginError: the embedding model's engine is unknown or not installed.
+        ModelError: the model cannot be had.
+        LibraryError: the folder cannot be used.
+    """
+    from vivavoce.search import library
+
+    embedder = plugins.make("embed", settings.embedder)
+    await fetch_weights(embedder.weights if isinstance(embedder, Weighted) else ())
+    async with library.open_library(settings.library, embedder=embedder, index=index) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def open_library_if_any(settings: Settings) -> AsyncIterator[Library | VivavoceError]:
+    """Open the person's indexed files, or tell why there are none: a server talks without them, too."""
+    async with AsyncExitStack() as stack:
+        try:
+            if lacking := next((name for name in SEARCH if find_spec(name) is None), None):
+                extra = 'pip install "vivavoce[search]"'
+                raise PluginError(f"Files and vector stores need {lacking!r}, which is not installed: {extra}")
+            opened: Library | VivavoceError = await stack.enter_async_context(open_library(settings))
+        except VivavoceError as wrong:
+            opened = wrong
+        yield opened
 
 
 @asynccontextmanager

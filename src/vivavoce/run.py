@@ -22,6 +22,7 @@ from vivavoce.agent.hands import Manner
 from vivavoce.agent.phrases import phrases
 from vivavoce.agent.tools import Toolbox, load_tools
 from vivavoce.config import ConfigError
+from vivavoce.errors import VivavoceError
 from vivavoce.realtime.server import Ids
 
 if TYPE_CHECKING:
@@ -340,7 +341,9 @@ async def serve(settings: Settings, *, allow_remote: bool = False) -> None:
     from vivavoce.server.auth import Access, load_keys
 
     access = Access(load_keys(_path(settings.api_keys_file), os.environ), origins=settings.allowed_origins)
-    async with compose.open_hub(settings, lead_s=LEAD_S) as hub:
+    async with compose.open_library_if_any(settings) as library, compose.open_hub(settings, lead_s=LEAD_S) as hub:
+        if isinstance(library, VivavoceError):
+            _tell(f"Without files and vector stores: {library}")
         await listen(
             hub,
             host=settings.host,
@@ -349,6 +352,8 @@ async def serve(settings: Settings, *, allow_remote: bool = False) -> None:
             keyfile=_path(settings.keyfile),
             allow_remote=allow_remote,
             access=access,
+            library=library,
+            max_upload=settings.max_upload_mb * 2**20,
             on_listening=lambda url: _tell(f"{url} is open; loading the models …"),
             on_ready=_ready,
         )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pytest
-from tests.server.conftest import serving  # noqa: F401 - a fixture
+from tests.server.conftest import embedder, serving  # noqa: F401 - fixtures
 
 from vivavoce.ports import Call
 from vivavoce.server.engine import Engines

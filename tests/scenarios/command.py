@@ -52,7 +52,7 @@ def started(*arguments: str | Path, cwd: Path, typed: str | None = None, **varia
     with subprocess.Popen(
         [COMMAND, *arguments],
         cwd=cwd,
-        env=environment(**variables),
+        env=environment(**{"VIVAVOCE_DATA": str(cwd / "data")} | variables),
         stdin=subprocess.DEVNULL if typed is None else subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -9,6 +9,7 @@ import anyio
 import pytest
 from anyio import create_task_group
 
+from vivavoce import models, plugins
 from vivavoce.server.app import serve
 from vivavoce.server.engine import Engines
 from vivavoce.testing import ScriptedLanguageModel, ScriptedSpeechToText, ScriptedTextToSpeech, ScriptedVad
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from typing import Any, TypeAlias
 
-    from vivavoce.ports import LanguageModel, Vad
+    from vivavoce.ports import Embedder, LanguageModel, Vad
     from vivavoce.server.hub import Hub
 
     Serving: TypeAlias = Callable[..., AbstractAsyncContextManager[str]]
@@ -35,6 +36,17 @@ def engines() -> Callable[..., Engines]:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def embedder() -> Embedder:
+    """The embedded model; a machine that has no weights and cannot get them skips the test."""
+    made: Embedder = plugins.make("embed", "minilm")
+    try:
+        models.fetch(made.name)
+    except models.ModelError as error:
+        pytest.skip(str(error))
+    return made
 
 
 @pytest.fixture

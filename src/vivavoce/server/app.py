@@ -14,9 +14,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
 
+from vivavoce.search.shapes import LibraryError
 from vivavoce.server.auth import Access, AuthError
+from vivavoce.server.http.files import MAX_UPLOAD
 from vivavoce.server.http.gate import Gate
-from vivavoce.server.http.routes import answer_error, http_routes
+from vivavoce.server.http.routes import NO_LIBRARY, answer_error, http_routes
 from vivavoce.server.http.wire import ApiError
 from vivavoce.server.hub import refuse
 from vivavoce.server.listening import listen, tls_context, uvicorn_server
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
     from starlette.websockets import WebSocket
 
+    from vivavoce.errors import VivavoceError
+    from vivavoce.search.library import Library
     from vivavoce.server.hub import Hub
     from vivavoce.server.listening import Server
 
@@ -45,7 +49,7 @@ UNAUTHORIZED: Final = 3000
 INDEX: Final = """vivavoce, a Realtime voice server
 
 /v1/realtime   WebSocket: the OpenAI Realtime protocol
-/openapi.json  what else there is: models, chat, transcriptions, speech, ephemeral keys
+/openapi.json  what else there is: models, chat, transcriptions, speech, files, vector stores, ephemeral keys
 /healthz       200 while the process lives
 /readyz        200 when sessions can be opened, else 503
 """
@@ -53,12 +57,20 @@ INDEX: Final = """vivavoce, a Realtime voice server
 log = logging.getLogger("vivavoce.server")
 
 
-def create_app(hub: Hub, access: Access | None = None) -> ASGIApp:
+def create_app(
+    hub: Hub,
+    access: Access | None = None,
+    *,
+    library: Library | VivavoceError = NO_LIBRARY,
+    max_upload: int = MAX_UPLOAD,
+) -> ASGIApp:
     """Return the routes to a hub.
 
     Args:
         hub: runs the sessions.
         access: who is let in; everybody by default.
+        library: whose files and vector stores are managed, or why there is none.
+        max_upload: bytes that a file may have.
     """
     access = access or Access()
 
@@ -85,10 +97,10 @@ def create_app(hub: Hub, access: Access | None = None) -> ASGIApp:
             Route(REALTIME, _not_upgraded),
             WebSocketRoute(REALTIME, realtime),
             WebSocketRoute(YANDEX, realtime),
-            *http_routes(hub, access),
+            *http_routes(hub, access, library, max_upload),
             WebSocketRoute("/{path:path}", _no_such_socket),
         ],
-        exception_handlers=dict.fromkeys((ApiError, HTTPException, Exception), answer_error),
+        exception_handlers=dict.fromkeys((ApiError, LibraryError, HTTPException, Exception), answer_error),
     )
     return Gate(app, access)
 
@@ -119,6 +131,8 @@ async def serve(
     keyfile: Path | None = None,
     allow_remote: bool = False,
     access: Access | None = None,
+    library: Library | VivavoceError = NO_LIBRARY,
+    max_upload: int = MAX_UPLOAD,
     grace_s: float = GRACE_S,
     on_listening: Callable[[str], None] | None = None,
     on_ready: Callable[[str], None] | None = None,
@@ -136,6 +150,8 @@ async def serve(
         keyfile: its key (PEM), where it is not in the same file.
         allow_remote: listen where other machines can reach it although there are no API keys.
         access: who is let in; everybody by default.
+        library: whose files and vector stores are managed, or why there is none.
+        max_upload: bytes that a file may have.
         grace_s: seconds that answers have to be finished.
         on_listening: is told the URL when the port is open.
         on_ready: is told the URL when sessions can be opened.
@@ -147,7 +163,7 @@ async def serve(
     access = access or Access()
     tls = tls_context(certfile, keyfile)
     sockets = listen(host, port, allow_remote=allow_remote or not access.open)
-    server = uvicorn_server(create_app(hub, access), tls)
+    server = uvicorn_server(create_app(hub, access, library=library, max_upload=max_upload), tls)
     url = _url(host, sockets[0].getsockname()[1], secure=tls is not None)
     until_first, until_second = CancelScope(), CancelScope()
     failed: Exception | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from contextlib import aclosing
+from io import BytesIO
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import anyio
@@ -12,11 +13,10 @@ import numpy as np
 from anyio import to_thread
 from msgspec import Meta
 
-from vivavoce.realtime.errors import explain
 from vivavoce.server import guard
-from vivavoce.server.http.forms import parse_form
+from vivavoce.server.http.forms import read_form
 from vivavoce.server.http.sound import MEDIA_TYPES, RATE, Format, Recording, Writer
-from vivavoce.server.http.wire import EVENTS, JSON, ApiError, Made, read, read_json, refused, server_sent
+from vivavoce.server.http.wire import EVENTS, JSON, ApiError, Made, checked, read_json, server_sent
 from vivavoce.speech.pcm import Resampler
 from vivavoce.speech.sentences import speakable, split
 
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from vivavoce.server.hub import Hub
 
 MAX_FILE: Final = 25 * 1024 * 1024
-MAX_FORM: Final = MAX_FILE + 1024 * 1024
-"""Bytes: the file, and the fields around it."""
+"""Bytes."""
 
 
 class TranscriptionRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,18 +109,10 @@ class Audio:
 
     async def transcribe(self, request: Request) -> Response:
         """Say what is said in a recording."""
-        parts = parse_form(await read(request, MAX_FORM), request.headers.get("content-type", ""))
-        content = next((part.content for part in parts if part.name == "file"), None)
-        if content is None:
-            raise ApiError(400, "Missing required parameter: 'file'.", code="missing_required_parameter", param="file")
-        if len(content) > MAX_FILE:
-            raise ApiError(413, f"The file is longer than {MAX_FILE:,} bytes.", code="request_too_large", param="file")
-        fields = {part.name: part.content.decode(errors="replace") for part in parts if part.filename is None}
-        try:
-            wanted = msgspec.convert(fields, TranscriptionRequest, strict=False)
-        except msgspec.ValidationError as wrong:
-            raise refused(explain(wrong)) from None
-        recording = Recording(content)
+        content = BytesIO()
+        form = await read_form(request, content, MAX_FILE)
+        wanted = checked(form.fields, TranscriptionRequest)
+        recording = Recording(content.getvalue())
         media_type = {"text": "text/plain"}.get(wanted.response_format, JSON)
         return Made(self._transcript(wanted, recording), EVENTS if wanted.stream else media_type)
 
