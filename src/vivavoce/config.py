@@ -23,7 +23,7 @@ NOT_SETTINGS = frozenset(
     "searxng_url data".split()
 )
 """Environment variables of ours that other modules read."""
-LISTS = frozenset({"allowed_origins", "mcp", "web_domains"})
+LISTS = frozenset({"allowed_origins", "ice_addresses", "mcp", "web_domains"})
 """Settings whose environment variable has commas between its values."""
 
 INSTRUCTIONS = (
@@ -131,6 +131,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Who may use the server: one key a line; beside it, `VIVAVOCE_API_KEYS`."""
     allowed_origins: tuple[str, ...] = ()
     """Web pages, beside the server's own, that may call it, as in `https://example.org`."""
+    ice_addresses: tuple[str, ...] = ()
+    """Of this machine, at which sound over WebRTC may arrive; where it is empty, the one that a caller has asked at."""
     max_sessions: Annotated[int, Meta(ge=1)] = 100
     """At one time, as in the next two."""
     max_sessions_per_key: Annotated[int, Meta(ge=1)] | None = None

@@ -357,6 +357,7 @@ async def serve(settings: Settings, *, allow_remote: bool = False) -> None:
             access=access,
             library=library,
             max_upload=settings.max_upload_mb * 2**20,
+            ice_addresses=settings.ice_addresses,
             on_listening=lambda url: _tell(f"{url} is open; loading the models …"),
             on_ready=_ready,
         )

@@ -22,10 +22,11 @@ from vivavoce.server.http.routes import NO_LIBRARY, answer_error, http_routes
 from vivavoce.server.http.wire import ApiError
 from vivavoce.server.hub import refuse
 from vivavoce.server.listening import listen, tls_context, uvicorn_server
+from vivavoce.server.rtc.calls import open_calls
 from vivavoce.server.websocket import WebSocketLink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
     from socket import socket as Socket  # noqa: N812 - a class
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from vivavoce.search.library import Library
     from vivavoce.server.hub import Hub
     from vivavoce.server.listening import Server
+    from vivavoce.server.rtc.calls import Calls
 
 REALTIME: Final = "/v1/realtime"
 YANDEX: Final = "/v1/realtime/openai"
@@ -63,6 +65,7 @@ def create_app(
     *,
     library: Library | VivavoceError = NO_LIBRARY,
     max_upload: int = MAX_UPLOAD,
+    calls: Calls | None = None,
 ) -> ASGIApp:
     """Return the routes to a hub.
 
@@ -71,6 +74,7 @@ def create_app(
         access: who is let in; everybody by default.
         library: whose files and vector stores are managed, or why there is none.
         max_upload: bytes that a file may have.
+        calls: takes calls over WebRTC; None where none are taken.
     """
     access = access or Access()
 
@@ -97,7 +101,7 @@ def create_app(
             Route(REALTIME, _not_upgraded),
             WebSocketRoute(REALTIME, realtime),
             WebSocketRoute(YANDEX, realtime),
-            *http_routes(hub, access, library, max_upload),
+            *http_routes(hub, access, library, max_upload, calls),
             WebSocketRoute("/{path:path}", _no_such_socket),
         ],
         exception_handlers=dict.fromkeys((ApiError, LibraryError, HTTPException, Exception), answer_error),
@@ -133,6 +137,7 @@ async def serve(
     access: Access | None = None,
     library: Library | VivavoceError = NO_LIBRARY,
     max_upload: int = MAX_UPLOAD,
+    ice_addresses: Sequence[str] = (),
     grace_s: float = GRACE_S,
     on_listening: Callable[[str], None] | None = None,
     on_ready: Callable[[str], None] | None = None,
@@ -152,6 +157,7 @@ async def serve(
         access: who is let in; everybody by default.
         library: whose files and vector stores are managed, or why there is none.
         max_upload: bytes that a file may have.
+        ice_addresses: of this machine, at which calls over WebRTC may arrive; where it is empty, the one called at.
         grace_s: seconds that answers have to be finished.
         on_listening: is told the URL when the port is open.
         on_ready: is told the URL when sessions can be opened.
@@ -163,11 +169,12 @@ async def serve(
     access = access or Access()
     tls = tls_context(certfile, keyfile)
     sockets = listen(host, port, allow_remote=allow_remote or not access.open)
-    server = uvicorn_server(create_app(hub, access, library=library, max_upload=max_upload), tls)
     url = _url(host, sockets[0].getsockname()[1], secure=tls is not None)
     until_first, until_second = CancelScope(), CancelScope()
     failed: Exception | None = None
-    async with create_task_group() as tasks:
+    async with open_calls(hub, ice_addresses) as calls, create_task_group() as tasks:
+        app = create_app(hub, access, library=library, max_upload=max_upload, calls=calls)
+        server = uvicorn_server(app, tls)
         tasks.start_soon(_accept, server, sockets)
         await tasks.start(_follow_signals, until_first, until_second)
         try:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from vivavoce.server.auth import Access
 
 GUARDED: Final = "/v1/"
+CALLS: Final = "/v1/realtime/calls"
+"""Where a session is opened over HTTP, which ephemeral keys may do."""
 MAX_REQUESTS: Final = 64
 """Requests that are worked on at one time."""
 
@@ -82,7 +84,7 @@ class Gate:
         except AuthError as wrong:
             code, headers = wrong.detail.code, {"WWW-Authenticate": "Bearer"}
             raise ApiError(401, wrong.detail.message, code=code, headers=headers) from None
-        if caller.ephemeral:
+        if caller.ephemeral and request.scope["path"] != CALLS:
             raise ApiError(401, "An ephemeral key only opens sessions; use an API key here.", code="invalid_api_key")
         if self._requests >= MAX_REQUESTS:
             message = f"{MAX_REQUESTS} requests are worked on already; try again in a moment."

@@ -18,6 +18,7 @@ from vivavoce.server.http.lists import ListQuery
 from vivavoce.server.http.models import Model, ModelList
 from vivavoce.server.http.sound import MEDIA_TYPES
 from vivavoce.server.http.wire import EVENTS, JSON, ErrorBody
+from vivavoce.server.rtc.calls import SDP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -80,6 +81,19 @@ ENDPOINTS: Final = (
         summary="Mint an ephemeral key, in the shapes of the beta",
         takes={JSON: dict[str, Any]},
         gives={JSON: dict[str, Any]},
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/realtime/calls",
+        summary="Call over WebRTC: an offer alone, or a form of `sdp` and `session`",
+        takes={SDP: str},
+        gives={SDP: str},
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/realtime/calls/{call_id}/hangup",
+        summary="End a call",
+        gives={},
     ),
     Endpoint(
         method="POST",

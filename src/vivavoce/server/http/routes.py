@@ -19,6 +19,7 @@ from vivavoce.server.http.models import Models
 from vivavoce.server.http.openapi import BATCH, ENDPOINTS, STORE, STORE_FILE, STORES, document
 from vivavoce.server.http.vector_stores import FileBatches, StoreFiles, VectorStores
 from vivavoce.server.http.wire import JSON, ApiError, failed
+from vivavoce.server.rtc.calls import INSTALL
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from vivavoce.search.library import Library
     from vivavoce.server.auth import Access
     from vivavoce.server.hub import Hub
+    from vivavoce.server.rtc.calls import Calls
 
     Handler = Callable[[Request], Awaitable[Response]]
 
@@ -38,7 +40,11 @@ NO_LIBRARY: Final = VivavoceError("This server has no library of files; `vivavoc
 
 
 def http_routes(
-    hub: Hub, access: Access, library: Library | VivavoceError = NO_LIBRARY, max_upload: int = MAX_UPLOAD
+    hub: Hub,
+    access: Access,
+    library: Library | VivavoceError = NO_LIBRARY,
+    max_upload: int = MAX_UPLOAD,
+    calls: Calls | None = None,
 ) -> list[Route]:
     """Return the endpoints of a hub and a library, and the document that describes them.
 
@@ -47,8 +53,9 @@ def http_routes(
         access: mints ephemeral keys.
         library: whose files and vector stores are managed, or why there is none.
         max_upload: bytes that a file may have.
+        calls: takes calls over WebRTC; None where none are taken.
     """
-    handlers = _of_hub(hub, access)
+    handlers = _of_hub(hub, access) | _of_calls(calls)
     if isinstance(library, VivavoceError):
         handlers = defaultdict(lambda: _refuse(library), handlers)
     else:
@@ -72,6 +79,14 @@ def _of_hub(hub: Hub, access: Access) -> dict[str, Handler]:
         "POST /v1/audio/speech": _when_ready(hub, audio.speak),
         "POST /v1/realtime/client_secrets": client_secrets.create,
         "POST /v1/realtime/sessions": client_secrets.create_legacy,
+    }
+
+
+def _of_calls(calls: Calls | None) -> dict[str, Handler]:
+    absent = ApiError(501, INSTALL, code="not_installed", kind="server_error")
+    return {
+        "POST /v1/realtime/calls": calls.create if calls else _raise(absent),
+        "POST /v1/realtime/calls/{call_id}/hangup": calls.hang_up if calls else _raise(absent),
     }
 
 
@@ -104,10 +119,13 @@ def _of_library(library: Library, max_upload: int) -> dict[str, Handler]:
 
 
 def _refuse(why: VivavoceError) -> Handler:
+    known = isinstance(why, LibraryError)
+    return _raise(why if known else ApiError(501, str(why), code="not_installed", kind="server_error"))
+
+
+def _raise(wrong: Exception) -> Handler:
     async def handle(_: Request) -> Response:
-        if isinstance(why, LibraryError):
-            raise why
-        raise ApiError(501, str(why), code="not_installed", kind="server_error")
+        raise wrong
 
     return handle
 

@@ -1,0 +1,1 @@
+"""The second way in: sound over WebRTC, events over its data channel."""
