@@ -118,7 +118,7 @@ async def calling(
     try:
         await caller.peer.setLocalDescription(await caller.peer.createOffer())
         sdp = caller.peer.localDescription.sdp
-        body = {"content": sdp, "headers": {"Content-Type": "application/sdp"}}
+        body: dict[str, Any] = {"content": sdp, "headers": {"Content-Type": "application/sdp"}}
         if "session" in request:
             body = {"files": {"sdp": (None, sdp), "session": (None, json.dumps(request.pop("session")))}}
         body["headers"] = {**body.get("headers", {}), **request.pop("headers", {})}
