@@ -97,7 +97,7 @@ class Caller:
     async def _listen(self, track: MediaStreamTrack) -> None:
         try:
             while True:
-                frame = await track.recv()
+                frame: Any = await track.recv()
                 samples = frame.to_ndarray().reshape(-1, len(frame.layout.channels)).mean(axis=1)
                 self.heard.append(samples.astype(np.float32) / 32768)
         except MediaStreamError:
