@@ -30,14 +30,14 @@ def told(frames, **settings):
         (runs((3, 0.0), (1, 0.9), (3, 0.0), (1, 0.9), (30, 0.0)), []),
         (runs((3, 0.0), (2, 0.9)), [("started", 96)]),
         (runs((3, 0.0), (1, 0.9), (1, 0.49), (2, 0.5)), [("started", 160)]),
-        (runs((2, 0.9), (2, 0.0)), [("started", 0)]),
-        (runs((2, 0.9), (3, 0.0)), [("started", 0), ("paused", 160)]),
+        (runs((2, 0.9), (1, 0.0)), [("started", 0)]),
+        (runs((2, 0.9), (3, 0.0)), [("started", 0), ("paused", 128)]),
         (runs((2, 0.9), (30, 0.36)), [("started", 0)]),
-        (runs((2, 0.9), (3, 0.0), (1, 0.36), (2, 0.0)), [("started", 0), ("paused", 160), ("resumed", 192)]),
-        (runs((2, 0.9), (13, 0.0)), [("started", 0), ("paused", 160), ("stopped", 480)]),
+        (runs((2, 0.9), (3, 0.0), (1, 0.36), (1, 0.0)), [("started", 0), ("paused", 128), ("resumed", 192)]),
+        (runs((2, 0.9), (13, 0.0)), [("started", 0), ("paused", 128), ("stopped", 480)]),
         (
             runs((2, 0.9), (12, 0.0), (1, 0.9), (13, 0.0)),
-            [("started", 0), ("paused", 160), ("resumed", 480), ("paused", 576), ("stopped", 896)],
+            [("started", 0), ("paused", 128), ("resumed", 480), ("paused", 544), ("stopped", 896)],
         ),
         (runs((2, 0.9), (13, 0.0), (1, 0.9), (5, 0.0), (2, 0.9))[:23], None),
     ],
@@ -56,13 +56,13 @@ def told(frames, **settings):
     ],
 )
 def test_edges(frames, edges):
-    expected = [("started", 0), ("paused", 160), ("stopped", 480), ("started", 672)] if edges is None else edges
+    expected = [("started", 0), ("paused", 128), ("stopped", 480), ("started", 672)] if edges is None else edges
     assert told(frames) == expected
 
 
 def test_how_long_it_was_silent():
     edges = feed(Turns(FRAME, silence_ms=150), *runs((2, 0.9), (10, 0.0)))
-    assert edges == [Edge("started", 0.0), Edge("paused", 160.0, 96.0), Edge("stopped", 224.0, 160.0)]
+    assert edges == [Edge("started", 0.0), Edge("paused", 128.0, 64.0), Edge("stopped", 224.0, 160.0)]
 
 
 def test_without_patience_a_turn_ends_at_the_first_silence():
