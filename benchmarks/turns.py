@@ -163,6 +163,8 @@ class Turn:
     """From the onset of speech over the answer to the event that silences it."""
     calls: int = 0
     done: bool = False
+    status: str = "begun by nobody"
+    """How the last response ended."""
 
     @property
     def waited_ms(self) -> float | None:
@@ -175,6 +177,17 @@ class Turn:
         audible = np.flatnonzero(np.abs(sound) > AUDIBLE)
         if len(audible):
             self.answered_at = starts_at + int(audible[0]) / RATE
+
+    @property
+    def unanswered(self) -> str | None:
+        """Why there was no answer, or None where there was one."""
+        if self.answered_at is not None:
+            return None
+        if self.calls:
+            return "called a tool, which this client does not run"
+        if not any(self.heard):
+            return "no words were heard"
+        return f"no sound within {ANSWERED_S:.0f} s: the response was {self.status}"
 
 
 def frames(sound: Samples) -> Samples:
@@ -284,7 +297,7 @@ async def listen(link: Any, turn: Turn) -> None:
             case wire.ResponseTimings() as timings if turn.hushed_ms is None:
                 turn.timings = timings
             case wire.ResponseDone(response=response):
-                turn.done = response.status != "cancelled"
+                turn.status, turn.done = str(response.status), response.status != "cancelled"
             case _:
                 pass
 
@@ -382,7 +395,7 @@ def show(console: Console, run: Run) -> None:
     console.print(table)
     recorded = [turn for turn in run.turns if turn.utterance.kind == "recorded"]
     said, heard = [words(turn.utterance.words) for turn in recorded], [words(" ".join(turn.heard)) for turn in recorded]
-    silent = sum(turn.answered_at is None for turn in run.turns)
+    silent = [turn for turn in run.turns if turn.unanswered]
     begun, wanted = run.ahead.get("begun", 0), run.ahead.get("wanted", 0)
     used = f" ({100 * wanted / begun:.0f} %)" if begun else ""
     misheard = (
@@ -391,11 +404,13 @@ def show(console: Console, run: Run) -> None:
         else f", WER of the recordings {100 * jiwer.wer(said, heard):.1f} % (in {len(recorded)})"
     )
     console.print(
-        f"unanswered {silent} of {len(run.turns)}, answers begun ahead {begun}, given {wanted}{used}, "
+        f"unanswered {len(silent)} of {len(run.turns)}, answers begun ahead {begun}, given {wanted}{used}, "
         f"wasted {begun - wanted}, tools called {sum(turn.calls for turn in run.turns)}{misheard}, "
         f"peak memory of the server {run.peak_gb:.2f} GB",
         soft_wrap=True,
     )
+    for turn in silent:
+        console.print(f"  no answer to {turn.utterance.words!r}: {turn.unanswered}", soft_wrap=True, markup=False)
 
 
 def plot(runs: list[Run]) -> None:

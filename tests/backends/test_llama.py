@@ -12,6 +12,7 @@ import pytest
 
 from vivavoce.backends import llama_prompts
 from vivavoce.backends.llama import Llama
+from vivavoce.backends.llama_runtime import FILL, Runtime
 from vivavoce.models import ModelError, fetch
 from vivavoce.ports import BackendError, Bounded, Call, Text, Usage
 from vivavoce.realtime.conversation import Prompt, PromptMessage, PromptTool, ToolCall
@@ -276,3 +277,23 @@ def test_only_what_was_said_is_an_argument():
 
 
 test_keeps_the_contract = llm_contract(lambda: Llama(model=MODEL, context=384))
+
+
+async def test_what_every_question_begins_with_is_read_once_for_all_starts(tmp_path):
+    try:
+        weights = next(fetch(MODEL).glob("*.gguf"))
+    except ModelError as error:
+        pytest.skip(str(error))
+    (tmp_path / weights.name).symlink_to(weights)
+    (tmp_path / f"slot{FILL}.older.read").touch()
+    question, made = llama_prompts.fill(WEATHER, (user("and in Rome"),)), []
+    for _ in range(2):
+        runtime = Runtime(tmp_path / weights.name, threads=None, context=384)
+        await runtime.learn(llama_prompts.fill(TIMER, ()), slot=FILL)
+        async with aclosing(runtime.complete(question, slot=FILL, max_tokens=1)) as chunks:
+            usage = [chunk["usage"] async for chunk in chunks if chunk.get("usage")]
+        runtime.close()
+        assert usage[-1]["prompt_tokens_details"]["cached_tokens"] > 300
+        made.append([(kept.name, kept.stat().st_mtime_ns) for kept in tmp_path.glob("*.read")])
+    assert len(made[0]) == 1
+    assert made[1] == made[0]

@@ -111,9 +111,13 @@ class Llama:
                 yield piece
 
     async def warm_up(self) -> None:
-        """Fetch and load the models, and let them read what every conversation begins with."""
+        """Fetch and load the models, and let them read what every conversation and question about tools begins with."""
         engines = await to_thread.run_sync(self._loaded, abandon_on_cancel=True)
-        await _read(engines.runtime, prompts.talk(_GREETING), TALK)
+        for slot, text in ((TALK, prompts.talk(_GREETING)), *engines.questions()):
+            await engines.runtime.learn(text, slot=slot)
+            self._ahead[slot] = text
+        # The first schema takes half a second more than the others.
+        await engines.runtime.read(self._ahead[FILL], slot=FILL, json_schema={"type": "array"})
 
     async def prime(self, prompt: Prompt) -> None:
         """Read the conversation so far, learn its tools, and read what their arguments are asked with."""
@@ -121,16 +125,14 @@ class Llama:
         beginnings = [(TALK, prompts.ahead(prompt))]
         if prompt.tools:
             await to_thread.run_sync(engines.gates.gate, prompt.tools)
-            beginnings.append((FILL, prompts.fill(_NO_TOOL, ())))
-        if prompt.tools and engines.judges:
-            beginnings.append((JUDGE, prompts.judge(_NO_TOOL, "")))
+            beginnings += engines.questions()
         for slot, text in beginnings:
             if text == self._ahead.get(slot):
                 continue
             with CancelScope() as giving_way:
                 self._priming.add(giving_way)
                 try:
-                    await _read(engines.runtime, text, slot)
+                    await engines.runtime.read(text, slot=slot)
                 finally:
                     self._priming.discard(giving_way)
             if giving_way.cancelled_caught:
@@ -153,17 +155,16 @@ class Llama:
             return self._engines
 
 
-async def _read(runtime: Runtime, text: str, slot: int) -> None:
-    async with aclosing(runtime.complete(text, slot=slot, max_tokens=1)) as chunks:
-        async for _ in chunks:
-            pass
-
-
 class _Engines(NamedTuple):
     runtime: Runtime
     gates: Gatekeeper
     judges: bool
     """Whether the model's opinion on doubtful cases is worth its time."""
+
+    def questions(self) -> list[tuple[int, str]]:
+        """Return the slots that serve tools, and what every question in them begins with."""
+        filling = FILL, prompts.fill(_NO_TOOL, ())
+        return [filling, (JUDGE, prompts.judge(_NO_TOOL, ""))] if self.judges else [filling]
 
 
 class _Answer:

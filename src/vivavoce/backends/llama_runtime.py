@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import os
 import secrets
 import threading
+from contextlib import aclosing
+from importlib.metadata import version
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import anyio
 from anyio import to_thread
@@ -16,6 +20,8 @@ from vivavoce.ports import BackendError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
+
+log = logging.getLogger("vivavoce.backends")
 
 TALK, FILL, JUDGE = range(3)
 """The slots: each keeps the prompt that it read last, so that the next one starts where it differs."""
@@ -55,11 +61,13 @@ class Runtime:
         """
         os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
         xllamacpp = _binding()
+        self._path = path
+        self._key = secrets.token_urlsafe()
         self._limit = context
         self._free = anyio.Semaphore(1)
         self._working = threading.Lock()
         try:
-            self._server = xllamacpp.Server(_parameters(path, threads or _spare_threads(), context))
+            self._server = xllamacpp.Server(_parameters(path, threads or _spare_threads(), context, self._key))
         except RuntimeError as failure:
             raise BackendError(
                 "model_load_failed", f"The language model {path.name} cannot be loaded ({failure}): fetch it again."
@@ -82,6 +90,44 @@ class Runtime:
                     yield _checked(chunk)
             finally:
                 work.stop()
+
+    async def read(self, prompt: str, *, slot: int, **options: Any) -> None:
+        """Read what the next prompt of a slot begins with."""
+        async with aclosing(self.complete(prompt, slot=slot, max_tokens=1, **options)) as chunks:
+            async for _ in chunks:
+                pass
+
+    async def learn(self, prompt: str, *, slot: int) -> None:
+        """Read what every prompt of a slot begins with: once, for it is kept beside the model's file."""
+        kept = self._kept(prompt, slot)
+        if kept.exists() and await to_thread.run_sync(self._act, slot, "restore", kept.name):
+            return
+        await self.read(prompt, slot=slot)
+        unfinished = f"{kept.name}.{secrets.token_hex(4)}"
+        if await to_thread.run_sync(self._act, slot, "save", unfinished):
+            await to_thread.run_sync(_replace, kept.with_name(unfinished), kept)
+
+    def _kept(self, prompt: str, slot: int) -> Path:
+        """Return where a slot that has read a prompt is kept; another model, binding or prompt has another name."""
+        read = f"{version('xllamacpp')}\n{self._path.name}\n{self._path.stat().st_size}\n{prompt}"
+        return self._path.with_name(f"slot{slot}.{hashlib.sha256(read.encode()).hexdigest()[:16]}.read")
+
+    def _act(self, slot: int, action: Literal["save", "restore"], name: str) -> bool:
+        """Save or restore a slot, and tell whether that worked: without it everything works, only later."""
+        import httpx
+
+        try:
+            httpx.post(
+                f"{self._server.listening_address}/slots/{slot}",
+                params={"action": action},
+                json={"filename": name},
+                headers={"Authorization": f"Bearer {self._key}"},
+                trust_env=False,  # a proxy cannot reach this process
+            ).raise_for_status()
+        except httpx.HTTPError as failed:
+            log.info("what the language model has read cannot be kept: %s of slot %d: %s", action, slot, failed)
+            return False
+        return True
 
     def close(self) -> None:
         """Free the model when what is running has stopped."""
@@ -143,7 +189,16 @@ def _checked(chunk: dict[str, Any]) -> dict[str, Any]:
     raise BackendError("language_model_failed", f"The language model failed: {error.get('message', error)}")
 
 
-def _parameters(path: Path, threads: int, context: int) -> Any:
+def _replace(made: Path, kept: Path) -> None:
+    """Put what was kept of a slot in the place of what was kept before."""
+    slot = kept.name.partition(".")[0]
+    old = [path for path in kept.parent.glob(f"{slot}.*.read") if path != kept]
+    made.replace(kept)
+    for path in old:
+        path.unlink(missing_ok=True)
+
+
+def _parameters(path: Path, threads: int, context: int, key: str) -> Any:
     from xllamacpp import CommonParams, llama_load_mode
 
     parameters = CommonParams()
@@ -159,8 +214,9 @@ def _parameters(path: Path, threads: int, context: int) -> Any:
     parameters.cache_ram_mib = _OTHER_PROMPTS_MIB
     parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
     parameters.verbosity = 0
-    # The binding opens a local HTTP port that cannot be turned off: nobody knows its key.
-    parameters.api_keys = [secrets.token_urlsafe()]
+    # The binding opens a local HTTP port that cannot be turned off: nobody else knows its key.
+    parameters.api_keys = [key]
+    parameters.slot_save_path = f"{path.parent}{os.sep}"
     parameters.endpoint_slots = False
     parameters.ui = False
     return parameters

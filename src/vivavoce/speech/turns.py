@@ -15,7 +15,7 @@ HYSTERESIS = 0.15
 ONSET_MS = 64
 """Speech shorter than this is a click."""
 PAUSE_MS = 64
-"""Silence after which it is worth working ahead: two frames of the usual detector."""
+"""Silence after which it is worth working ahead: two frames of the usual detector; after one, words are misheard."""
 LONG_MS, LONGEST_MS = 60_000, 90_000
 """How long a turn lasts before the first pause ends it, and before it ends wherever it is.
 
