@@ -75,7 +75,7 @@ def killed(folder, seconds):
 
 async def found_whole(library, store):
     """Check that what is findable of each file is all of it, and return which files are."""
-    whole = {}
+    whole: dict[str, set[int]] = {}
     for number in range(FILES):
         for part in range(PIECES):
             found = await library.stores.search([store.id], [f"file{number} part{part}"], limit=50)
@@ -108,6 +108,7 @@ async def test_killing_the_indexing_process_loses_nothing(opened, tmp_path):
             break
         assert rounds < 40
     async with opened(index=False) as library:
+        store = await library.stores.named("shelf")
         assert completed <= await found_whole(library, store)
         counts = (await library.stores.get(store.id)).counts
     assert (counts.completed, counts.total) == (FILES, FILES)
