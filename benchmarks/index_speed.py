@@ -145,7 +145,7 @@ def ask(sqlite: SqliteIndex, store: str, questions: list[str], count: int) -> No
 
 
 def overlap(sqlite: SqliteIndex, store: str, question: str, vector: Vectors) -> float:
-    """Return how many of the truly nearest ten are found."""
+    """Return the share of the truly nearest ten that is found."""
     found = sqlite.candidates(store, Question(keywords(question), vector, by_text=False), None, 10, 1).by_vector
     near = exact(sqlite, vector)
     return len({key[1] for key in found[:10]} & near) / 10
