@@ -15,7 +15,7 @@ import pytest
 
 pytestmark = pytest.mark.anyio
 
-FILES, PIECES = 25, 12
+FILES, PIECES = 15, 8
 ROOT = Path(__file__).parents[2]
 
 INDEXING = """
@@ -93,7 +93,7 @@ async def test_killing_the_indexing_process_loses_nothing(opened, tmp_path):
     added, completed, rounds = set(), set(), 0
     while True:
         rounds += 1
-        said = killed(tmp_path / "library", random.uniform(0.3, 1.6) + rounds / 10)
+        said = killed(tmp_path / "library", random.uniform(0.3, 1.6) + rounds / 4)
         added |= {words[1] for words in said if words[0] == "added"}
         completed |= {words[1] for words in said if words[0] == "completed"}
         async with opened(index=False) as library:
