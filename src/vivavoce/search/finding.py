@@ -43,20 +43,27 @@ class Finder:
         except BackendError as wrong:
             raise LibraryError("embedder_failed", wrong.message) from wrong
         rankings: list[tuple[float, Sequence[Key]]] = []
-        chunks: dict[Key, Candidate] = {}
-        scores: dict[Key, float] = {}
+        found: dict[Key, list[tuple[Candidate, dict[str, float]]]] = {}
         for query, vector in zip(queries, vectors, strict=True):
             by_text, by_vector = ranking.text_weight > 0, ranking.embedding_weight > 0
             question = Question(keywords(query), vector, by_text, by_vector)
             for store_id in store_ids:
-                found = self._index.candidates(store_id, question, filters, max(_POOL, limit), now)
-                rankings += [(ranking.text_weight, found.by_text), (ranking.embedding_weight, found.by_vector)]
-                chunks |= found.chunks
-                for key, chunk in found.chunks.items():
-                    fits = relevance(chunk.cosine, coverage(found.rarity, f"{chunk.name} {chunk.heading} {chunk.text}"))
-                    scores[key] = max(scores.get(key, 0.0), fits)
-        best = [key for key in fused(rankings) if scores[key] >= ranking.threshold]
-        return tuple(_hit(chunks[key], key, scores[key]) for key in best[:limit])
+                up = self._index.candidates(store_id, question, filters, max(_POOL, limit), now)
+                rankings += [(ranking.text_weight, up.by_text), (ranking.embedding_weight, up.by_vector)]
+                for key, chunk in up.chunks.items():
+                    found.setdefault(key, []).append((chunk, up.rarity))
+        hits: list[Hit] = []
+        for key in fused(rankings):
+            score = max(_score(chunk, rarity) for chunk, rarity in found[key])
+            if score >= ranking.threshold:
+                hits.append(_hit(found[key][0][0], key, score))
+            if len(hits) == limit:
+                break
+        return tuple(hits)
+
+
+def _score(chunk: Candidate, rarity: dict[str, float]) -> float:
+    return relevance(chunk.cosine, coverage(rarity, f"{chunk.name} {chunk.heading} {chunk.text}"))
 
 
 def _hit(chunk: Candidate, key: Key, score: float) -> Hit:
