@@ -17,7 +17,7 @@ from anyio import CancelScope, to_thread
 from vivavoce.backends import llama_prompts as prompts
 from vivavoce.backends.gate import Embedder, Gatekeeper
 from vivavoce.backends.llama_runtime import FILL, JUDGE, TALK, ContextExceeded, Runtime
-from vivavoce.ports import BackendError, Call, Text, Usage
+from vivavoce.ports import BackendError, Call, Leaning, Text, Usage
 from vivavoce.realtime.conversation import Prompt, PromptMessage, PromptTool
 
 if TYPE_CHECKING:
@@ -136,6 +136,19 @@ class Llama:
                 return
             self._ahead[slot] = text
 
+    async def leaning(self, prompt: Prompt) -> Leaning | None:
+        """Return which tool the gate thinks that the last message asks for, alone or with what it follows."""
+        if not prompt.tools or not prompt.messages or prompt.messages[-1].role != "user":
+            return None
+        engines = await to_thread.run_sync(self._loaded, abandon_on_cancel=True)
+        gate = await to_thread.run_sync(engines.gates.gate, prompt.tools)
+        return Leaning(*(await _Answer(engines, prompt, self._temperature).verdict(gate, prompt.messages[-1].text))[0])
+
+    async def supports(self, prompt: Prompt) -> float:
+        """Return the log odds that the model finds what was asked in the data at the end of a prompt."""
+        engines = await to_thread.run_sync(self._loaded, abandon_on_cancel=True)
+        return await _Answer(engines, prompt, self._temperature).odds(prompts.supported(prompt), TALK)
+
     async def aclose(self) -> None:
         """Free the memory when what runs has stopped; the next use loads again."""
         engines, self._engines = self._engines, None
@@ -216,14 +229,19 @@ class _Answer:
 
     async def _whole(self, gate: Gate, words: str) -> list[Request]:
         """Judge an utterance as one request, alone or together with what it follows."""
+        verdict, follows = await self.verdict(gate, words)
+        request = Request(self._tool(verdict.tool), words, follows)
+        if self._prompt.tool_choice == "required" or await self._settled(verdict, request):
+            return [request]
+        return []
+
+    async def verdict(self, gate: Gate, words: str) -> tuple[Verdict, bool]:
+        """Let the gate judge an utterance, and tell whether it is understood only with what was said before."""
         verdict = await to_thread.run_sync(gate, words)
         before = _context(self._prompt.messages) if verdict.log_odds < _DOUBT else ""
         if before:
             verdict = await to_thread.run_sync(gate, f"{before} {words}")
-        request = Request(self._tool(verdict.tool), words, bool(before))
-        if self._prompt.tool_choice == "required" or await self._settled(verdict, request):
-            return [request]
-        return []
+        return verdict, bool(before)
 
     async def _settled(self, verdict: Verdict, request: Request) -> bool:
         """Tell whether a tool is asked for; where the gate is in doubt, the model's own odds are added."""
@@ -233,9 +251,12 @@ class _Answer:
 
     async def _opinion(self, request: Request) -> float:
         """Return the log odds that the model gives to the tool being asked for."""
-        question = prompts.judge(request.tool, request.words)
+        return await self.odds(prompts.judge(request.tool, request.words), JUDGE)
+
+    async def odds(self, question: str, slot: int) -> float:
+        """Return the log odds that the model answers a question with yes."""
         odds: dict[str, float] = {}
-        async with aclosing(self._chunks(question, slot=JUDGE, temperature=0.0, max_tokens=1, n_probs=20)) as chunks:
+        async with aclosing(self._chunks(question, slot=slot, temperature=0.0, max_tokens=1, n_probs=20)) as chunks:
             async for choice in chunks:
                 if choice.get("logprobs"):
                     top = choice["logprobs"]["content"][0]["top_logprobs"]
@@ -284,7 +305,7 @@ class _Answer:
             "logit_bias": prompts.UNSPEAKABLE,
         }
         while True:
-            text = prompts.talk(prompt, hint=hint, opening=opening)
+            text = prompts.talk(prompt, hint=hint, opening=opening or prompt.opening)
             try:
                 async with aclosing(self._chunks(text, slot=TALK, **options)) as chunks:
                     async for choice in chunks:

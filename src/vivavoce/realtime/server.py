@@ -50,6 +50,8 @@ from vivavoce.realtime.events import (
     RateLimitsUpdated,
     ResponseCancel,
     ResponseCreate,
+    SearchDone,
+    SearchStarted,
     ServerEvent,
     SessionCreated,
     SessionUpdate,
@@ -78,6 +80,7 @@ from vivavoce.realtime.facts import (
     Paused,
     Returned,
     Said,
+    Searched,
     Spoke,
     Started,
     Stopped,
@@ -86,6 +89,7 @@ from vivavoce.realtime.facts import (
     Transcribe,
     Unheard,
 )
+from vivavoce.realtime.hosted import hosted_tools
 from vivavoce.realtime.remote import Offer, RemoteTools, check_tools, shown
 from vivavoce.realtime.values import (
     AnySession,
@@ -365,7 +369,7 @@ class ServerSession:
                 return self._heard(fact)
             case Unheard():
                 return self._unheard(fact)
-            case Said() | Spoke() | Called() | Finished():
+            case Said() | Spoke() | Called() | Searched() | Finished():
                 return self._answered(fact, now)
             case Listed():
                 return self._listed(fact)
@@ -853,21 +857,24 @@ class ServerSession:
         session = self._speaks
         tokens = _given(params.max_output_tokens, session.max_output_tokens)
         choice = _given(params.tool_choice, session.tool_choice)
-        hosted = _extensions(session).hosted
+        tools = _given(params.tools, session.tools)
+        hosted, searches = _extensions(session).hosted, hosted_tools(_extensions(session), tools)
+        ours = {search.name for search in searches}
         return Prompt(
             instructions=_given(params.instructions, session.instructions),
             tools=tuple(
                 PromptTool(name=tool.name, description=tool.description or "", parameters=_schema(tool))
-                for tool in _given(params.tools, session.tools)
+                for tool in tools
                 if isinstance(tool, FunctionTool) and tool.name not in hosted
             ),
             tool_choice=choice.name
-            if isinstance(choice, FunctionChoice) and choice.name not in hosted
+            if isinstance(choice, FunctionChoice) and (choice.name not in hosted or choice.name in ours)
             else choice
             if isinstance(choice, str)
             else "auto",
             parallel_tool_calls=_given(params.parallel_tool_calls, session.parallel_tool_calls) is not False,
             max_output_tokens=None if tokens == "inf" else tokens,
+            hosted=searches,
         )
 
     def _generate(self, waiting: _Open) -> Outputs:
@@ -900,7 +907,7 @@ class ServerSession:
             self._forgotten.update(_references(tuple(given for given, _ in pairs[:dropped])))
         return tuple(items[dropped:])
 
-    def _answered(self, fact: Said | Spoke | Called | Finished, now: float) -> Outputs:
+    def _answered(self, fact: Said | Spoke | Called | Searched | Finished, now: float) -> Outputs:
         waiting = self._open.get(fact.response_id)
         if waiting is None:
             return
@@ -922,6 +929,8 @@ class ServerSession:
                     yield from self._remote.call(waiting.answer, offer, fact.arguments)
                 else:
                     yield from waiting.answer.call(fact.name, fact.arguments, fact.call_id)
+            case Searched():
+                yield from self._searched(fact, waiting.answer)
             case Finished():
                 ended = fact.response_id == self._current and fact.error is None
                 yield from self._finish(fact)
@@ -929,6 +938,17 @@ class ServerSession:
                     self._quiet_since = max(self._played_until, now)
             case _:
                 assert_never(fact)
+
+    def _searched(self, fact: Searched, answer: Answer) -> Outputs:
+        """Tell of a search, and name its sources in the answer; only to those who ask."""
+        if not _extensions(self.session).sources:
+            return
+        told = {"response_id": fact.response_id, "tool": fact.tool, "query": fact.query}
+        if fact.sources is None:
+            yield SearchStarted(**told)
+        else:
+            answer.cite(fact.sources)
+            yield SearchDone(**told, sources=fact.sources)
 
     def _finish(self, fact: Finished) -> Outputs:
         if fact.error is not None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
 import anyio
 from anyio import CancelScope, create_task_group
 
-from vivavoce.ports import BackendError, Call, LinkClosed, Samples, Text, Usage
+from vivavoce.ports import BackendError, Call, LinkClosed, Samples, Searched, Text, Usage
 from vivavoce.realtime import facts
 from vivavoce.realtime.errors import ProtocolError
 from vivavoce.realtime.events import (
@@ -416,6 +416,8 @@ class Engine:
                             await voice.say(text, thinking.rehearsal)
                         case Call(name=name, arguments=arguments, call_id=call_id):
                             self.step(facts.Called(generate.response_id, name, arguments, call_id))
+                        case Searched(tool=tool, query=query, sources=sources):
+                            self.step(facts.Searched(generate.response_id, tool, query, sources))
                         case Usage():
                             usage = thought
                         case BackendError():

@@ -15,6 +15,7 @@ import msgspec
 from anyio import to_thread
 
 from vivavoce.agent.functions import Found, ToolError, tool
+from vivavoce.realtime.hosted import EXAMPLES, WEB
 from vivavoce.realtime.values import Source
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def chosen(wanted: str | None = None, environ: Mapping[str, str] | None = None) 
 def web_search(engine: WebSearch) -> Any:
     """Return the tool that searches with an engine."""
 
-    @tool(name="web_search", timeout=TIMEOUT_S + 2, examples=EXAMPLES)
+    @tool(name=WEB, timeout=TIMEOUT_S + 2, examples=EXAMPLES[WEB])
     async def search(query: str) -> Found:
         """Search the web for current or unknown facts, news and prices.
 
@@ -135,17 +136,6 @@ def web_search(engine: WebSearch) -> Any:
         return await engine.search(query)
 
     return search
-
-
-EXAMPLES: Final = (
-    "Search the web for the opening hours of the Louvre.",
-    "What's in the news today?",
-    "Look up who won the match yesterday.",
-    "Find out online what a ticket costs.",
-    "Google the latest version of Python.",
-    "Find a recipe for borscht on the internet.",
-    "Найди в интернете новости.",
-)
 
 
 async def _get(url: str, query: dict[str, str], headers: dict[str, str] | None = None) -> dict[str, Any]:
