@@ -271,7 +271,7 @@ class Leaning(msgspec.Struct, frozen=True):
 
 @runtime_checkable
 class Guided(Protocol):
-    """A language model too small to know when to search and whom to name: it is led, and goes on from an opening."""
+    """A language model too small to know when to search, or to keep to what was found: it is led."""
 
     async def leaning(self, prompt: Prompt) -> Leaning | None:
         """Return which tool the last message asks for, None where there is nothing to choose.
@@ -281,8 +281,8 @@ class Guided(Protocol):
         """
         ...
 
-    async def supports(self, prompt: Prompt) -> float:
-        """Return the log odds that the data at the end of a prompt answers what was asked.
+    async def nearness(self, question: str, texts: Sequence[str]) -> Sequence[float]:
+        """Return how alike each text is to a question in meaning: cosines, in [-1, 1].
 
         Raises:
             BackendError: the engine failed.

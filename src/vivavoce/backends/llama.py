@@ -144,10 +144,10 @@ class Llama:
         gate = await to_thread.run_sync(engines.gates.gate, prompt.tools)
         return Leaning(*(await _Answer(engines, prompt, self._temperature).verdict(gate, prompt.messages[-1].text))[0])
 
-    async def supports(self, prompt: Prompt) -> float:
-        """Return the log odds that the model finds what was asked in the data at the end of a prompt."""
+    async def nearness(self, question: str, texts: Sequence[str]) -> list[float]:
+        """Return how alike each text is to a question in meaning, in the eyes of the gate's embedder."""
         engines = await to_thread.run_sync(self._loaded, abandon_on_cancel=True)
-        return await _Answer(engines, prompt, self._temperature).odds(prompts.supported(prompt), TALK)
+        return await to_thread.run_sync(engines.gates.nearness, question, texts)
 
     async def aclose(self) -> None:
         """Free the memory when what runs has stopped; the next use loads again."""
@@ -251,12 +251,9 @@ class _Answer:
 
     async def _opinion(self, request: Request) -> float:
         """Return the log odds that the model gives to the tool being asked for."""
-        return await self.odds(prompts.judge(request.tool, request.words), JUDGE)
-
-    async def odds(self, question: str, slot: int) -> float:
-        """Return the log odds that the model answers a question with yes."""
+        question = prompts.judge(request.tool, request.words)
         odds: dict[str, float] = {}
-        async with aclosing(self._chunks(question, slot=slot, temperature=0.0, max_tokens=1, n_probs=20)) as chunks:
+        async with aclosing(self._chunks(question, slot=JUDGE, temperature=0.0, max_tokens=1, n_probs=20)) as chunks:
             async for choice in chunks:
                 if choice.get("logprobs"):
                     top = choice["logprobs"]["content"][0]["top_logprobs"]
@@ -305,7 +302,7 @@ class _Answer:
             "logit_bias": prompts.UNSPEAKABLE,
         }
         while True:
-            text = prompts.talk(prompt, hint=hint, opening=opening or prompt.opening)
+            text = prompts.talk(prompt, hint=hint, opening=opening)
             try:
                 async with aclosing(self._chunks(text, slot=TALK, **options)) as chunks:
                     async for choice in chunks:

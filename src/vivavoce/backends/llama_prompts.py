@@ -42,8 +42,6 @@ _JUDGE: Final = (
     "Does the user ask for this function? Answer yes or no. Small talk and questions that everyone can answer are no."
 )
 
-_SUPPORTED: Final = "Does the quoted data state the answer to the user's question? Say yes or no."
-
 _TABLE: Final = "book_table: Book a table in a restaurant. Arguments: restaurant (string), people (integer)"
 _SONG: Final = "play_song: Play a song. Arguments: title (string), loud (boolean)"
 _TRAIN: Final = "find_train: Find trains to a city. Arguments: city (string)"
@@ -120,11 +118,6 @@ def judge(tool: PromptTool, utterance: str) -> str:
     """Return the question whether the user asks for a tool."""
     examples = [(f"Function: {does}\nUser: {said}", answer) for does, said, answer in _JUDGED]
     return _few_shot(_JUDGE, examples, f"Function: {tool.description or tool.name}\nUser: {utterance}")
-
-
-def supported(prompt: Prompt) -> str:
-    """Return the question whether the data at the end of a prompt holds what the user asks; it begins like the talk."""
-    return talk(prompt, hint=_SUPPORTED)
 
 
 def question(tool: PromptTool, name: str) -> tuple[str, str]:

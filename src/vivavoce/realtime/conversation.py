@@ -88,8 +88,6 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     max_output_tokens: int | None = None
     hosted: tuple[HostedTool, ...] = ()
     """What the server searches for the model; not among the tools."""
-    opening: str = ""
-    """How the answer has begun: the model goes on after these words."""
 
 
 @dataclass

@@ -35,7 +35,7 @@ from vivavoce.realtime.context import CONTEXT_TOKENS
 from vivavoce.realtime.conversation import PromptMessage, PromptTool, ToolCall
 from vivavoce.realtime.hosted import EXAMPLES, FILES, WEB
 from vivavoce.realtime.values import UTTERANCES
-from vivavoce.server import citing
+from vivavoce.server import citing, claims
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -49,21 +49,19 @@ PATIENCE_S: Final = 8.0
 """Time for a search."""
 LEAST: Final = 3
 """Passages that a search returns, unless the session says otherwise."""
-TOLD: Final = 3
-"""Passages that a model which is led reads; reading is what takes it time."""
-LONGEST_TOLD: Final = 520
-"""Characters of those."""
+SURE: Final = 1.0
+"""Log odds from which a tool of the client's goes before the files."""
 LONGEST_OFFERED: Final = 6000
 """Characters of what a model reads that calls tools itself."""
 
-ASKED: Final = 0.35
-"""Score from which a passage may answer somebody who asks for the files."""
-PLAIN: Final = 0.5
-"""Score from which a passage may answer somebody who does not."""
-SURE: Final = 1.0
-"""Log odds from which a tool of the client's goes before the files."""
-BACKED: Final = 0.0
-"""Log odds from which the model finds the answer in the passages."""
+WORTH_A_LOOK: Final = 0.1
+"""Score of a passage from which its sentences are looked at."""
+MOST_CLAIMS: Final = 12
+"""Sentences that are looked at: each takes its time."""
+ANSWERS: Final = 0.5
+"""Worth of a sentence from which it is taken for the answer."""
+MATTERS: Final = 0.85
+"""Score of a passage from which a question is about the files, though they do not answer it."""
 
 DESCRIPTIONS: Final = {
     FILES: "Search the user's own documents for passages that answer a question.",
@@ -100,6 +98,10 @@ class Lookup(NamedTuple):
     query: str
     passages: Sequence[Passage] = ()
     failed: bool = False
+    told: tuple[claims.Claim, ...] = ()
+    """The sentences that answer best."""
+    worth: float = 0.0
+    """How likely it does."""
 
     @property
     def score(self) -> float:
@@ -224,55 +226,52 @@ class Searching:
     # A model that is led ---------------------------------------------------------------------------------------------
 
     async def _led(self, llm: Guided, prompt: Prompt, hosted: Sequence[HostedTool]) -> AsyncGenerator[Piece, None]:
-        """Look up what the user asks, and make the model answer from it where it has to do with it."""
+        """Look up what the user asks, and quote what answers it; what has nothing to do with it is just talked about.
+
+        Small models muddle what they read. So what was found does not go through them, and cannot give them orders.
+        """
         tools: dict[str, HostedTool] = {tool.name: tool for tool in hosted}
-        leaning, found = await self._first_look(llm, prompt, tools)
-        chosen = choose(leaning, found, forced=prompt.tool_choice)
-        if chosen == FILES and found is not None:
+        asked = prompt.messages[-1].text if prompt.messages and prompt.messages[-1].role == "user" else ""
+        leaning = await llm.leaning(_offering(prompt, hosted)) if asked else None
+        forced = prompt.tool_choice if prompt.tool_choice in tools else ""
+        found = Lookup(asked)
+        if asked and FILES in tools and forced != WEB and not _meant_for_client(leaning):
+            found = await self._look_twice(llm, tools[FILES], prompt)
+        wanted = choose(leaning, found, forced)
+        if wanted == WEB and WEB in tools:
+            yield Searched(WEB, _query_of(prompt))
+            found = await self._look_closely(llm, tools[WEB], _query_of(prompt))
+        elif wanted == FILES and FILES in tools:
             yield Searched(FILES, found.query)
-        elif chosen == WEB:
-            query = _query_of(prompt)
-            yield Searched(WEB, query)
-            found = await self._look(tools[WEB], query)
         else:
-            found = None
-        answer = self._plain(prompt) if found is None else self._answered(llm, prompt, chosen, found)
-        async with aclosing(answer) as pieces:
-            async for piece in pieces:
-                yield piece
-
-    async def _first_look(
-        self, llm: Guided, prompt: Prompt, tools: Mapping[str, HostedTool]
-    ) -> tuple[Leaning | None, Lookup | None]:
-        """Ask the gate, and look into the files: both take milliseconds and have no consequences."""
-        if not prompt.messages or prompt.messages[-1].role != "user":
-            return None, None
-        leaning = await llm.leaning(_offering(prompt, tuple(tools.values())))
-        if FILES not in tools:
-            return leaning, None
-        found = await self._look(tools[FILES], prompt.messages[-1].text)
-        if not found.failed and found.score < PLAIN and (query := _query_of(prompt)) != found.query:
-            found = max(found, await self._look(tools[FILES], query), key=lambda each: each.score)
-        return leaning, found
-
-    async def _answered(self, llm: Guided, prompt: Prompt, tool: str, found: Lookup) -> AsyncGenerator[Piece, None]:
-        """Answer from what was found, with the source's name first, which is spoken while the model reads."""
-        quotes = citing.quotes(found.passages[:TOLD], found.query, LONGEST_TOLD)
-        call = ToolCall("search", tool, msgspec.json.encode({"query": found.query}).decode())
-        data = "\n".join(quote.replace('"', "'") for _, quote in quotes)
-        prompt = _continued(_without(replace(prompt, tools=())), "", [call], [data])
-        if not quotes or await llm.supports(prompt) < BACKED:
-            yield Searched(tool, found.query, ())
-            yield Text((_CANNOT if found.failed else _ABSENT)[tool])
+            async with aclosing(self._plain(prompt)) as pieces:
+                async for piece in pieces:
+                    yield piece
             return
-        sources = _sources([passage for passage, _ in quotes])
-        yield Searched(tool, found.query, sources)
-        begun = citing.opening(sources, _said_last(prompt))
-        if begun:
-            yield Text(begun)
-        async with aclosing(self._llm.generate(replace(prompt, opening=begun))) as pieces:
-            async for piece in pieces:
-                yield piece
+        told = found.told if found.worth >= ANSWERS else ()
+        yield Searched(wanted, found.query, _sources([claim.passage for claim in told[:1]]))
+        if told:
+            yield Text(claims.quoted(told, _said_last(prompt)))
+        else:
+            yield Text((_CANNOT if found.failed else _ABSENT)[wanted])
+
+    async def _look_twice(self, llm: Guided, tool: HostedTool, prompt: Prompt) -> Lookup:
+        """Look up the last words, and where they are understood only so, together with those before."""
+        words, more = prompt.messages[-1].text, _query_of(prompt)
+        found = await self._look_closely(llm, tool, words)
+        if found.failed or found.worth >= ANSWERS or more == words:
+            return found
+        return max(found, await self._look_closely(llm, tool, more), key=lambda each: each.worth)
+
+    async def _look_closely(self, llm: Guided, tool: HostedTool, query: str) -> Lookup:
+        """Search, and find the sentence that answers best."""
+        found = await self._look(tool, query)
+        if found.score < WORTH_A_LOOK:
+            return found
+        possible = claims.claims(found.passages[:LEAST], query, MOST_CLAIMS)
+        nearness = await llm.nearness(query, [claim.whole for claim in possible])
+        told, worth = claims.best(possible, query, nearness)
+        return found._replace(told=told, worth=worth)
 
     # Searching -------------------------------------------------------------------------------------------------------
 
@@ -300,22 +299,23 @@ class Searching:
         return Lookup(text, failed=True)
 
 
-def choose(leaning: Leaning | None, files: Lookup | None, *, forced: str = "auto") -> str:
-    """Return what is searched for an utterance, empty for nothing.
+def choose(leaning: Leaning | None, files: Lookup, forced: str = "") -> str:
+    """Return which tool answers an utterance, empty for none of ours.
 
     Args:
         leaning: which tool the gate thinks is asked for.
-        files: what the files say about it, None where there are none.
-        forced: the tool that must be called, or `auto`.
+        files: what the files say about it.
+        forced: the tool that must be called, if any.
     """
-    if forced in (FILES, WEB):
+    if forced or _meant_for_client(leaning):
         return forced
-    asks = leaning is not None and leaning.log_odds > 0
-    if leaning is not None and asks and leaning.tool not in (FILES, WEB) and leaning.log_odds >= SURE:
-        return ""
-    if files is not None and files.score >= PLAIN:
+    if files.worth >= ANSWERS or files.score >= MATTERS:
         return FILES
-    return leaning.tool if leaning is not None and asks and leaning.tool in (FILES, WEB) else ""
+    return leaning.tool if leaning is not None and leaning.log_odds > 0 and leaning.tool in (FILES, WEB) else ""
+
+
+def _meant_for_client(leaning: Leaning | None) -> bool:
+    return leaning is not None and leaning.tool not in (FILES, WEB) and leaning.log_odds >= SURE
 
 
 def described(tool: HostedTool) -> PromptTool:
@@ -368,8 +368,8 @@ def _told(found: Lookup) -> str:
         return msgspec.json.encode({"error": _BROKEN}).decode()
     if not found.passages:
         return msgspec.json.encode({"result": _NOTHING}).decode()
-    quotes = citing.quotes(found.passages, found.query, LONGEST_OFFERED)
-    passages = [{"source": citing.spoken(passage.source), "quote": quote} for passage, quote in quotes]
+    longest = LONGEST_OFFERED // len(found.passages)
+    passages = [{"source": citing.spoken(each.source), "quote": each.text[:longest]} for each in found.passages]
     return msgspec.json.encode({"notice": _NOTICE, "passages": passages}).decode()
 
 
