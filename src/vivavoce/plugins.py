@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from vivavoce.errors import VivavoceError
 
-Kind: TypeAlias = Literal["vad", "eot", "stt", "llm", "tts"]
+Kind: TypeAlias = Literal["vad", "eot", "stt", "llm", "tts", "embed"]
 
 
 class PluginError(VivavoceError):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from vivavoce.backends.gate import Embedder, Gatekeeper
+from vivavoce.backends.gate import Gatekeeper
+from vivavoce.backends.minilm import MODEL, MiniLM
 from vivavoce.models import ModelError, fetch
 from vivavoce.realtime.conversation import PromptTool
 from vivavoce.realtime.values import UTTERANCES
@@ -17,10 +18,10 @@ LIGHTS = PromptTool(name="lampControl", description="Controls the smart lamps.")
 @pytest.fixture(scope="module")
 def keeper() -> Gatekeeper:
     try:
-        folder = fetch("minilm-l6-v2-int8")
+        fetch(MODEL)
     except ModelError as error:
         pytest.skip(str(error))
-    return Gatekeeper(Embedder(folder))
+    return Gatekeeper(MiniLM())
 
 
 @pytest.mark.parametrize(

@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import re
 import threading
+from functools import partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from vivavoce.realtime.values import UTTERANCES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
+    from vivavoce.ports import Embedder, Vectors
     from vivavoce.realtime.conversation import PromptTool
-
-Vectors: TypeAlias = NDArray[np.float32]
-"""Unit vectors, shape (n, 384)."""
 
 _ALIKE: Final = 0.5
 """Cosine from which a section of the bank exemplifies a declared tool."""
@@ -37,8 +34,9 @@ _RATE: Final = 4.0
 _MOMENTUM: Final = 0.9
 _KEPT: Final = 64
 """Sets of tools whose gates are remembered."""
-_LONGEST: Final = 128
-"""Tokens of a sentence that are embedded."""
+
+
+Embed: TypeAlias = "Callable[[Sequence[str]], Vectors]"
 
 
 class Verdict(NamedTuple):
@@ -59,39 +57,10 @@ class Section(NamedTuple):
     """The direction of the heading and its utterances, shape (384,)."""
 
 
-class Embedder:
-    """MiniLM sentence embeddings on one thread."""
-
-    def __init__(self, folder: Path) -> None:
-        import onnxruntime
-        from tokenizers import Tokenizer
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(folder / "model.onnx", options)
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(_LONGEST)
-
-    def __call__(self, texts: Iterable[str]) -> Vectors:
-        """Embed each text alone: int8 activations are scaled over a batch, so company would change the result."""
-        return np.stack([self._embed(_plain(text)) for text in texts])
-
-    def _embed(self, text: str) -> Vectors:
-        tokens = np.array([self._tokenizer.encode(text).ids], np.int64)
-        feed = {
-            "input_ids": tokens,
-            "attention_mask": np.ones_like(tokens),
-            "token_type_ids": np.zeros_like(tokens),
-        }
-        (states,) = self._session.run(None, feed)
-        return _unit(states[0].mean(axis=0))
-
-
 class Gate:
     """Softmax regression whose first class is talk and whose others are the tools."""
 
-    def __init__(self, names: Sequence[str], weights: Vectors, embed: Callable[[Iterable[str]], Vectors]) -> None:
+    def __init__(self, names: Sequence[str], weights: Vectors, embed: Embed) -> None:
         self._names = names
         self._weights = weights
         self._embed = embed
@@ -106,8 +75,8 @@ class Gate:
 class Gatekeeper:
     """Trains gates and remembers them; safe to use from many threads."""
 
-    def __init__(self, embed: Callable[[Iterable[str]], Vectors]) -> None:
-        self._embed = embed
+    def __init__(self, embedder: Embedder) -> None:
+        embed = self._embed = partial(_embed_plain, embedder)
         self._bank = read_bank(embed)
         self._gates: dict[bytes, Gate] = {}
         self._training = threading.Lock()
@@ -128,7 +97,7 @@ class Gatekeeper:
         return [float(vector @ asked) for vector in told]
 
 
-def read_bank(embed: Callable[[Iterable[str]], Vectors]) -> list[Section]:
+def read_bank(embed: Embed) -> list[Section]:
     """Read and embed the bank; its first section is talk."""
     sections: dict[str, list[str]] = {}
     lines: list[str] = []
@@ -140,7 +109,7 @@ def read_bank(embed: Callable[[Iterable[str]], Vectors]) -> list[Section]:
     return [_section(heading, embed([heading])[0], embed(lines)) for heading, lines in sections.items()]
 
 
-def train(tools: Sequence[PromptTool], bank: Sequence[Section], embed: Callable[[Iterable[str]], Vectors]) -> Gate:
+def train(tools: Sequence[PromptTool], bank: Sequence[Section], embed: Embed) -> Gate:
     """Fit the classifier of a set of tools."""
     described = [embed(_descriptions(tool)) for tool in tools]
     classes = [
@@ -183,7 +152,7 @@ def _descriptions(tool: PromptTool) -> list[str]:
     return [name, does, f"can you {does}", f"please {does}", f"I want to {name}"]
 
 
-def _examples(tool: PromptTool, embed: Callable[[Iterable[str]], Vectors]) -> list[Vectors]:
+def _examples(tool: PromptTool, embed: Embed) -> list[Vectors]:
     examples: Any = tool.parameters.get(UTTERANCES)
     texts = [text for text in examples if isinstance(text, str)] if isinstance(examples, list) else []
     return [embed(texts)] if texts else []
@@ -191,6 +160,10 @@ def _examples(tool: PromptTool, embed: Callable[[Iterable[str]], Vectors]) -> li
 
 def _section(heading: str, heading_vector: Vectors, vectors: Vectors) -> Section:
     return Section(heading, vectors, _unit(heading_vector + vectors.mean(axis=0)))
+
+
+def _embed_plain(embedder: Embedder, texts: Sequence[str]) -> Vectors:
+    return embedder.embed([_plain(text) for text in texts])
 
 
 def _plain(text: str) -> str:

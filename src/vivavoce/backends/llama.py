@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 from anyio import CancelScope, to_thread
 
+from vivavoce import plugins
 from vivavoce.backends import llama_prompts as prompts
-from vivavoce.backends.gate import Embedder, Gatekeeper
+from vivavoce.backends.gate import Gatekeeper
 from vivavoce.backends.llama_runtime import FILL, JUDGE, TALK, ContextExceeded, Runtime
 from vivavoce.ports import BackendError, Call, Leaning, Text, Usage
 from vivavoce.realtime.conversation import Prompt, PromptMessage, PromptTool
@@ -160,7 +161,7 @@ class Llama:
         with self._loading:
             if self._engines is None:
                 runtime = Runtime(_gguf(_fetched(self._name)), threads=self._threads, context=self._context)
-                gates = Gatekeeper(Embedder(_fetched(GATE_MODEL)))
+                gates = Gatekeeper(plugins.make("embed", "minilm"))
                 self._engines = _Engines(runtime, gates, judges=self._name not in _POOR_JUDGES)
             return self._engines
 
