@@ -156,7 +156,7 @@ async def built_in_tools() -> None:
     """Count how often the gate chooses rightly among the agent's own tools."""
     tools = tuple(
         PromptTool(name=each.name, description=each.description, parameters=each.parameters)
-        for each in toolbox.built_in(environ={})
+        for each in toolbox.built_in()
     )
     ours = {"get_time": "date_and_time"}
     general = [each._replace(tool=ours.get(each.tool, each.tool)) for each in utterances()]

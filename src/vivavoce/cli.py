@@ -90,7 +90,9 @@ def cli(context: click.Context, verbose: bool) -> None:  # noqa: FBT001 - click 
 )
 @click.option("--files", metavar="FOLDER", help="Text and Markdown files that the assistant may search.")
 @click.option(
-    "--web-search", type=click.Choice(["searxng", "brave", "tavily", "duckduckgo"]), help="Who searches the web."
+    "--web-search",
+    type=click.Choice(["searxng", "brave", "tavily", "yandex", "duckduckgo"]),
+    help="Who searches the web.",
 )
 @click.option("--print-json", is_flag=True, help="One JSON object a line, for programs.")
 @_engine_options

@@ -23,7 +23,7 @@ NOT_SETTINGS = frozenset(
     "searxng_url".split()
 )
 """Environment variables of ours that other modules read."""
-LISTS = frozenset({"allowed_origins", "mcp"})
+LISTS = frozenset({"allowed_origins", "mcp", "web_domains"})
 """Settings whose environment variable has commas between its values."""
 
 INSTRUCTIONS = (
@@ -87,8 +87,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Servers of tools: tables, or simply commands and addresses."""
     files: str | None = None
     """A folder whose text and Markdown files the assistant may search."""
-    web_search: Literal["searxng", "brave", "tavily", "duckduckgo"] | None = None
+    web_search: Literal["searxng", "brave", "tavily", "yandex", "duckduckgo"] | None = None
     """Who searches the web; None for the one that the environment has a key or an address of, if any."""
+    web_domains: tuple[str, ...] = ()
+    """The only sites that are searched, with those below them; all where it is empty."""
+    web_region: str | None = None
+    """ISO 3166 code of the country whose pages come first, as in DE."""
+    web_context: Literal["low", "medium", "high"] = "medium"
+    """How many pages are told, and how much of each: up to 3 of 300 characters, 5 of 500, 10 of 1,000."""
     filler_s: Annotated[float, Meta(ge=0.0)] = 1.5
     """After so long a slow call is bridged with "One moment."; 0 for never."""
 

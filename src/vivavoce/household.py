@@ -24,6 +24,8 @@ MARKS = {"good": "[green]✓[/]", "warning": "[yellow]![/]", "bad": "[red]✗[/]
 ROOM_FOR_DESCRIPTIONS = 120
 """Columns of a terminal from which a model's description fits beside its name."""
 MEMORY_GIB = {"quality": 2.5, "fast": 1.5}
+WEB_SEARCH_S = 4.0
+"""Seconds that `doctor` waits for a search engine."""
 
 
 def devices(*, as_json: bool = False) -> None:
@@ -204,12 +206,31 @@ def _check_plugins(_: Settings) -> list[Finding]:
     return [Finding("good", "Installed: " + "; ".join(f"{kind} {', '.join(plugins.names(kind))}" for kind in kinds))]
 
 
+def _check_web_search(settings: Settings) -> list[Finding]:
+    """Ask the engine that is chosen, if any, for anything at all."""
+    import anyio
+
+    from vivavoce.ports import BackendError, Query
+    from vivavoce.search import web
+
+    try:
+        search = web.chosen(settings, timeout_s=WEB_SEARCH_S)
+        if search is None:
+            return []
+        anyio.run(search.search, Query(text="vivavoce", limit=1))
+    except VivavoceError as wrong:
+        verdict: Verdict = "warning" if isinstance(wrong, BackendError) else "bad"
+        return [Finding(verdict, "The web cannot be searched", str(wrong))]
+    return [Finding("good", f"Web search: {search.engine.site.title}")]
+
+
 CHECKS: tuple[Callable[[Settings], list[Finding]], ...] = (
     _check_python,
     _check_sound,
     _check_plugins,
     _check_engines,
     _check_memory,
+    _check_web_search,
 )
 
 

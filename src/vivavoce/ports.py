@@ -334,8 +334,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     """Of the web: only these sites and those below them; all where it is empty."""
     region: str | None = None
     """Of the web: ISO 3166 country that the person is in."""
-    context_size: Literal["low", "medium", "high"] = "medium"
-    """Of the web: how much is read of each page."""
+    context_size: Literal["low", "medium", "high"] | None = None
+    """Of the web: how many pages are told, and how much of each; None for what the search is set to."""
 
 
 class Passage(msgspec.Struct, frozen=True, kw_only=True):

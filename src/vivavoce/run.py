@@ -120,6 +120,7 @@ def toolbox(settings: Settings, service: Service, wanted: Sequence[str | Tool | 
         VivavoceError: a tool cannot be had; the message names the remedy.
     """
     from vivavoce.agent.toolbox import built_in
+    from vivavoce.search import web
 
     tools = Toolbox()
     for each in wanted:
@@ -128,11 +129,7 @@ def toolbox(settings: Settings, service: Service, wanted: Sequence[str | Tool | 
     theirs = {tool["name"] for tool in service.session.get("tools", ())}
     if settings.files and not Path(settings.files).expanduser().is_dir():
         raise ConfigError(f"There is no folder {settings.files}: check what files or --files says.")
-    try:
-        ours = built_in(files=settings.files, web_search=settings.web_search)
-    except ValueError as lacking:
-        raise ConfigError(str(lacking)) from None
-    for tool in ours:
+    for tool in built_in(files=settings.files, web=web.chosen(settings)):
         if tool.name not in tools and tool.name not in theirs:
             tools.add(tool)
     return tools

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
 
 import anyio
 import pytest
@@ -16,17 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vivavoce.agent.functions import ToolError
-from vivavoce.agent.toolbox import built_in, web_search
+from vivavoce.agent.toolbox import built_in
 from vivavoce.agent.toolbox.calculator import calculate
 from vivavoce.agent.toolbox.clock import Clock, zone_of
 from vivavoce.agent.toolbox.file_search import PASSAGE, Files
 from vivavoce.agent.toolbox.spoken import digits, length, seconds
 from vivavoce.agent.toolbox.timers import Timers
-from vivavoce.agent.toolbox.web_search import WebSearch
+from vivavoce.agent.toolbox.web_search import web_search
 from vivavoce.agent.tools import Toolbox
+from vivavoce.ports import BackendError, Passage, Query
+from vivavoce.realtime.values import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.anyio
@@ -194,95 +191,43 @@ async def test_no_timer_without_a_length(duration):
 
 # The web -------------------------------------------------------------------------------------------------------------
 
-# Shaped as the services answer.
-SEARXNG = {"query": "bees", "results": [{"title": "Bees", "url": "https://b.org/", "content": "Bees <b>dance</b>."}]}
-BRAVE = {"type": "search", "web": {"results": [{"title": "Bees", "url": "https://b.org/", "description": "Bees <strong>dance</strong>."}]}}  # fmt: skip  # noqa: E501
-TAVILY = {"query": "bees", "results": [{"title": "Bees", "url": "https://b.org/", "content": "Bees dance.", "score": 0.9}]}  # fmt: skip  # noqa: E501
+
+class Found:
+    """The port, scripted: what is searched for comes back, or what is raised."""
+
+    def __init__(self, *passages: Passage, failure: BackendError | None = None) -> None:
+        self.passages = passages
+        self.failure = failure
+        self.asked: list[str] = []
+
+    async def search(self, query: Query) -> tuple[Passage, ...]:
+        self.asked.append(query.text)
+        if self.failure:
+            raise self.failure
+        return self.passages
 
 
-@contextmanager
-def serving(answer: Any, status: int = 200) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Answer every request, and note what was asked."""
-    asked: list[dict[str, Any]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            address = urlsplit(self.path)
-            asked.append({"path": address.path, "headers": self.headers, **parse_qs(address.query)})
-            self.answer()
-
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            asked.append({"path": self.path, "headers": self.headers, **body})
-            self.answer()
-
-        def answer(self) -> None:
-            body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None: ...  # noqa: A002
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}", asked
-        finally:
-            server.shutdown()
-            thread.join()
+BEES = Passage(text="Bees dance.", source=Source(title="Bees", url="https://b.org/"))
 
 
-@pytest.mark.parametrize(("engine", "answer"), [("searxng", SEARXNG), ("brave", BRAVE), ("tavily", TAVILY)])
-async def test_the_web_is_searched(engine, answer):
-    with serving(answer) as (url, asked):
-        found = await WebSearch(engine, url=url, key="secret").search("bees")
+async def test_the_web_is_searched():
+    (found,) = [each async for each in web_search(Found(BEES)).outcomes({"query": "bees"})]
     assert found.output == "[1] Bees (https://b.org/): Bees dance."
-    assert [source.url for source in found.sources] == ["https://b.org/"]
-    (request,) = asked
-    match engine:
-        case "searxng":
-            assert (request["path"], request["q"], request["format"]) == ("/search", ["bees"], ["json"])
-        case "brave":
-            assert request["q"] == ["bees"]
-            assert request["headers"]["X-Subscription-Token"] == "secret"
-        case _:
-            assert request["query"] == "bees"
-            assert request["headers"]["Authorization"] == "Bearer secret"
+    assert found.sources == (BEES.source,)
 
 
 @pytest.mark.parametrize(
-    ("answer", "status", "told"),
+    ("query", "web", "told"),
     [
-        ({"results": []}, 200, "found nothing"),
-        ({"error": "no"}, 200, "no usable answer"),
-        (b"<html>", 200, "no usable answer"),
-        ([1], 200, "no usable answer"),
-        ({}, 403, "HTTP 403"),
+        (" ", Found(BEES), "nothing to search"),
+        ("bees", Found(), "found nothing for 'bees'"),
+        ("bees", Found(failure=BackendError("x", "It may be offline.")), "It may be offline. Tell the user"),
     ],
 )
-async def test_a_search_that_comes_to_nothing_says_so(answer, status, told):
-    with serving(answer, status) as (url, _), pytest.raises(ToolError, match=told):
-        await WebSearch("searxng", url=url).search("bees")
-
-
-async def test_a_machine_that_is_offline_says_so():
-    with pytest.raises(ToolError, match="offline"):
-        await WebSearch("searxng", url="http://127.0.0.1:9").search("bees")
-    with pytest.raises(ToolError, match="nothing to search"):
-        await WebSearch("searxng", url="http://127.0.0.1:9").search(" ")
-
-
-def test_who_searches_the_web():
-    assert web_search.chosen(environ={}) is None
-    assert web_search.chosen("duckduckgo", {}) is not None
-    chosen = web_search.chosen(environ={"TAVILY_API_KEY": "k"})
-    assert chosen is not None
-    assert chosen.engine == "tavily"
-    with pytest.raises(ValueError, match="BRAVE_API_KEY"):
-        web_search.chosen("brave", {"TAVILY_API_KEY": "k"})
+async def test_a_search_that_comes_to_nothing_says_so(query, web, told):
+    with pytest.raises(ToolError, match=told):
+        await web_search(web)({"query": query})
+    assert web.asked == [query] * bool(query.strip())
 
 
 # Files ---------------------------------------------------------------------------------------------------------------
@@ -338,18 +283,18 @@ def test_a_folder_that_is_not_there_is_told(tmp_path: Path):
 
 
 def names(**options: Any) -> list[str]:
-    return [each.name for each in built_in(environ=options.pop("environ", {}), **options)]
+    return [each.name for each in built_in(**options)]
 
 
 def test_searches_are_offered_only_where_they_are_configured(tmp_path: Path):
     usual = ["get_weather", "date_and_time", "calculator", "set_timer", "list_timers", "cancel_timer"]
     assert names() == usual
-    assert names(environ={"VIVAVOCE_SEARXNG_URL": "http://s"}) == [*usual, "web_search"]
+    assert names(web=Found()) == [*usual, "web_search"]
     assert names(files=str(tmp_path)) == [*usual, "file_search"]
 
 
 async def test_timers_of_two_talks_do_not_meet():
-    one, two = Toolbox(built_in(environ={})), Toolbox(built_in(environ={}))
+    one, two = Toolbox(built_in()), Toolbox(built_in())
     async with anyio.create_task_group() as tasks:
         results = one.results("set_timer", '{"duration": "an hour"}')
         await anext(results)

@@ -44,7 +44,7 @@ async def answers(talk: Talk, count: int) -> str:
 async def test_it_is_looked_up(house: House, tmp_path: Path, question, name, arguments, result) -> None:
     async with (
         connect(house.url) as link,
-        talking(link, tmp_path / "o.wav", tools=Toolbox(built_in(environ={})), service=OURS) as talk,
+        talking(link, tmp_path / "o.wav", tools=Toolbox(built_in()), service=OURS) as talk,
     ):
         talk.mouth.say(await spoken(question))
         answer = await answers(talk, 1)
@@ -57,7 +57,7 @@ async def test_it_is_looked_up(house: House, tmp_path: Path, question, name, arg
 async def test_a_timer_rings(house: House, tmp_path: Path) -> None:
     async with (
         connect(house.url) as link,
-        talking(link, tmp_path / "o.wav", tools=Toolbox(built_in(environ={})), service=OURS) as talk,
+        talking(link, tmp_path / "o.wav", tools=Toolbox(built_in()), service=OURS) as talk,
     ):
         talk.mouth.say(await spoken("Set a timer for three seconds."))
         await answers(talk, 1)
