@@ -133,6 +133,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from vivavoce.realtime.answer import Mint
+    from vivavoce.realtime.conversation import HostedTool
 
 Input: TypeAlias = AnyClientEvent | AnyFact
 Output: TypeAlias = AnyServerEvent | AnyCommand
@@ -310,6 +311,11 @@ class ServerSession:
         said = (PromptMessage(role="user", text=words.strip()),) if words else ()
         prompt = replace(self._prompt(ResponseParams()), messages=(*messages, *said))
         return self._remote.equip(prompt, self._speaks.tools, self._speaks.tool_choice)[0]
+
+    @property
+    def searches(self) -> tuple[HostedTool, ...]:
+        """Return what the server searches for the model."""
+        return hosted_tools(_extensions(self.session), getattr(self.session, "tools", ()))
 
     @property
     def speaking(self) -> str | None:
