@@ -22,9 +22,8 @@ RESERVED = [
     {"type": "function", "name": "file_search", "description": " vs_1 ", "parameters": {}},
     {"type": "function", "name": "get_weather"},
 ]
-SEARCH = {
-    "files": {"vector_store_ids": ["vs_1"], "max_num_results": 4, "filters": {"type": "eq", "key": "y", "value": 1}}
-}
+FILTER = {"type": "eq", "key": "year", "value": 2024}
+SEARCH = {"files": {"vector_store_ids": ["vs_1"], "max_num_results": 4, "filters": FILTER}}
 BEGUN = facts.Searched("resp_1", "file_search", "holidays")
 FOUND = facts.Searched("resp_1", "file_search", "holidays", (HANDBOOK, PAGE))
 ANSWER = (facts.Said("resp_1", "27 days."), facts.Spoke("resp_1", sound(500)), facts.Finished(response_id="resp_1"))

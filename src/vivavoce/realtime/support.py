@@ -59,7 +59,6 @@ SETTINGS: Final = {
     "audio.output.voice": "done; an unknown voice is spoken by the default one",
     "audio.output.role": ECHOED,
     "tools": "done: functions, and servers of remote tools (`mcp`)",
-    "tool_choice": "done; `auto` where it names what the server runs",
     "reasoning": ECHOED,
     "prompt": ECHOED,
     "tracing": ECHOED,
@@ -78,7 +77,7 @@ RESPONSES: Final = {
     "prompt": IGNORED,
     "reasoning": IGNORED,
     "vivavoce": "extension: `say`, words that are spoken as they are, without asking the model",
-} | {name: SETTINGS[name] for name in ("tools", "tool_choice")}
+} | {"tools": SETTINGS["tools"]}
 
 _ITEM: Final = {"type": "message", "role": "user", "content": []}
 _CREATE: Final = "conversation.item.create"
