@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vivavoce.realtime.conversation import HostedTool
+from vivavoce.realtime.errors import ProtocolError
 from vivavoce.realtime.values import Extensions, FunctionTool
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 FILES: Final = "file_search"
 WEB: Final = "web_search"
+MOST_STORES: Final = 8
 EXAMPLES: Final = {
     FILES: (
         "What do my notes say about the trip?",
@@ -57,6 +59,18 @@ def hosted_tools(extensions: Extensions, tools: Iterable[AnyTool]) -> tuple[Host
         if reserved := _reserved(functions[name]):
             wanted[name] = reserved
     return tuple(wanted[name] for name in sorted(wanted))
+
+
+def check_searches(extensions: Extensions, path: str) -> None:
+    """Refuse searches that cannot be meant.
+
+    Raises:
+        ProtocolError: likewise.
+    """
+    files = extensions.search.files if extensions.search else None
+    if files is not None and not 0 < len(files.vector_store_ids) <= MOST_STORES:
+        message = f"Name 1 to {MOST_STORES} vector stores to search, or leave the search of files out."
+        raise ProtocolError("invalid_value", message, param=f"{path}.search.files.vector_store_ids")
 
 
 def _files(asked: FileSearch) -> HostedTool:

@@ -89,7 +89,7 @@ from vivavoce.realtime.facts import (
     Transcribe,
     Unheard,
 )
-from vivavoce.realtime.hosted import hosted_tools
+from vivavoce.realtime.hosted import check_searches, hosted_tools
 from vivavoce.realtime.remote import Offer, RemoteTools, check_tools, shown
 from vivavoce.realtime.values import (
     AnySession,
@@ -1119,6 +1119,7 @@ def _check_settings(session: AnySession) -> None:
     if isinstance(session, TranscriptionSession):
         return
     check_tools(session.tools, "session.tools")
+    check_searches(_extensions(session), "session.vivavoce")
     _check_modalities(session.output_modalities, "session.output_modalities")
     _check_format(session.audio.output.format, "session.audio.output.format", session)
 

@@ -269,7 +269,8 @@ class TranscriptionAudio(Value, frozen=True, kw_only=True):
 class FileSearch(Value, frozen=True, kw_only=True):
     """The server searches vector stores for the model; named as in OpenAI's Responses API."""
 
-    vector_store_ids: Annotated[tuple[str, ...], Meta(min_length=1, max_length=8)]
+    vector_store_ids: tuple[str, ...]
+    """At least one."""
     max_num_results: Annotated[int, Meta(ge=1, le=50)] | None = None
     filters: dict[str, Any] | None = None
     """Comparisons of attributes."""
@@ -278,7 +279,7 @@ class FileSearch(Value, frozen=True, kw_only=True):
 class WebSearch(Value, frozen=True, kw_only=True):
     """The server searches the web for the model."""
 
-    allowed_domains: Annotated[tuple[str, ...], Meta(max_length=100)] = ()
+    allowed_domains: tuple[str, ...] = ()
     """Only these sites and those below them; all where it is empty."""
     region: Annotated[str, Meta(max_length=64)] | None = None
     """ISO 3166 country that the person is in."""
