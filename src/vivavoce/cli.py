@@ -1,4 +1,4 @@
-"""The command: talk, serve, init, devices, voices, models, doctor."""
+"""The command: talk, serve, index, init, devices, voices, models, doctor."""
 
 from __future__ import annotations
 
@@ -233,6 +233,90 @@ def models_remove(*, names: tuple[str, ...]) -> None:
     from vivavoce import household
 
     _try(lambda: household.remove(names))
+
+
+_store_option = click.option("--store", default="default", metavar="NAME", help="Vector store [default].")
+
+
+@cli.group(context_settings=CONTEXT, invoke_without_command=True)
+@click.option("--library", metavar="FOLDER", help="Where indexed files are kept, instead of your own place.")
+@click.pass_context
+def index(context: click.Context, library: str | None) -> None:
+    """Search your files: PDF, Word, PowerPoint, Excel, EPUB, HTML, Markdown, text, code."""
+    context.obj = {"library": library}
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@index.command("add")
+@click.argument("paths", nargs=-1, required=True)
+@_store_option
+@click.pass_obj
+def index_add(flags: dict[str, Any], *, paths: tuple[str, ...], store: str) -> None:
+    """Index files and folders, as far as they changed."""
+    from vivavoce import knowledge
+
+    _run(knowledge.add, flags, paths, store=store)
+
+
+@index.command("list")
+@click.option("--store", metavar="NAME", help="Only this vector store.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.pass_obj
+def index_list(flags: dict[str, Any], *, store: str | None, as_json: bool) -> None:
+    """List the vector stores and their files."""
+    from vivavoce import knowledge
+
+    _run(knowledge.list_stores, flags, store=store, as_json=as_json)
+
+
+@index.command("search")
+@click.argument("question")
+@_store_option
+@click.option("-n", "--limit", type=click.IntRange(1, 50), default=5, help="Passages at most [5].")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.pass_obj
+def index_search(flags: dict[str, Any], *, question: str, store: str, limit: int, as_json: bool) -> None:
+    """Show the passages that fit a question, with score and place."""
+    from vivavoce import knowledge
+
+    _run(knowledge.search, flags, question, store=store, limit=limit, as_json=as_json)
+
+
+@index.command("show")
+@click.argument("file")
+@_store_option
+@click.pass_obj
+def index_show(flags: dict[str, Any], *, file: str, store: str) -> None:
+    """Show what was read of a file: a path, name or id."""
+    from vivavoce import knowledge
+
+    _run(knowledge.show, flags, file, store=store)
+
+
+@index.command("remove")
+@click.argument("files", nargs=-1)
+@_store_option
+@click.option("--all", "whole", is_flag=True, help="The whole vector store.")
+@click.pass_obj
+def index_remove(flags: dict[str, Any], *, files: tuple[str, ...], store: str, whole: bool) -> None:
+    """Forget files: paths, folders, names or ids."""
+    from vivavoce import knowledge
+
+    if bool(files) == whole:
+        raise click.UsageError("Name files, or give --all.")
+    _run(knowledge.remove, flags, files, store=store, whole=whole)
+
+
+@index.command("watch")
+@click.argument("paths", nargs=-1, required=True)
+@_store_option
+@click.pass_obj
+def index_watch(flags: dict[str, Any], *, paths: tuple[str, ...], store: str) -> None:
+    """Index again whenever files change."""
+    from vivavoce import knowledge
+
+    _run(knowledge.watch, flags, paths, store=store)
 
 
 @cli.command()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vivavoce.plugins import Kind
     from vivavoce.ports import Link
     from vivavoce.realtime.events import AnyClientEvent, AnyServerEvent
+    from vivavoce.search.library import Library
     from vivavoce.server.engine import Engines
     from vivavoce.server.hub import Hub
 
@@ -77,6 +78,27 @@ async def fetch_weights(names: Iterable[str]) -> None:
             models.pull(missing, progress=progress)
 
     await to_thread.run_sync(pull, abandon_on_cancel=True)
+
+
+@asynccontextmanager
+async def open_library(settings: Settings, *, index: bool = True) -> AsyncIterator[Library]:
+    """Open the person's indexed files, with the embedding model fetched.
+
+    Args:
+        settings: which folder, and which embedding model.
+        index: whether this process indexes what is added.
+
+    Raises:
+        PluginError: the embedding model's engine is unknown or not installed.
+        ModelError: the model cannot be had.
+        LibraryError: the folder cannot be used.
+    """
+    from vivavoce.search import library
+
+    embedder = plugins.make("embed", settings.embedder)
+    await fetch_weights(embedder.weights if isinstance(embedder, Weighted) else ())
+    async with library.open_library(settings.library, embedder=embedder, index=index) as opened:
+        yield opened
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ PREFIX = "VIVAVOCE_"
 FILE = "vivavoce.toml"
 NOT_SETTINGS = frozenset(
     "cache models_from config log key llm_key stt_key tts_key api_keys geocoding_url forecast_url "  # noqa: SIM905
-    "searxng_url".split()
+    "searxng_url data".split()
 )
 """Environment variables of ours that other modules read."""
 LISTS = frozenset({"allowed_origins", "mcp", "web_domains"})
@@ -87,6 +87,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Servers of tools: tables, or simply commands and addresses."""
     files: str | None = None
     """A folder whose text and Markdown files the assistant may search."""
+    library: str | None = None
+    """Where indexed files and vector stores are: a folder; None for the person's own."""
     web_search: Literal["searxng", "brave", "tavily", "yandex", "duckduckgo"] | None = None
     """Who searches the web; None for the one that the environment has a key or an address of, if any."""
     web_domains: tuple[str, ...] = ()
@@ -106,6 +108,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stt: str = "moonshine"
     llm: str = "llama"
     tts: str = "hibari"
+    embedder: str = "minilm"
+    """Makes the vectors by which indexed files are found."""
     stt_url: str | None = None
     stt_model: str | None = None
     llm_url: str | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -54,24 +54,29 @@ def tokens(text: str) -> int:
 
 
 def chunks(document: Document, chunking: Chunking) -> list[Chunk]:
-    """Cut a document; chunks without a word are left out."""
-    offsets = [mark.offset for mark in document.marks]
+    """Cut a document; chunks without a word are left out, and the place of a chunk is where most of it is new."""
+    text, offsets = document.text, [mark.offset for mark in document.marks]
     line, counted, found = 1, 0, []
-    for span in spans(document.text, offsets, chunking):
-        line += document.text.count("\n", counted, span.fresh)
-        counted = span.fresh
-        text = document.text[span.start : span.end].strip()
-        if not text:
+    for span in spans(text, offsets, chunking):
+        if not (said := text[span.start : span.end].strip()):
             continue
-        begin = (
-            span.fresh + len(document.text[span.fresh : span.end]) - len(document.text[span.fresh : span.end].lstrip())
-        )
-        number = bisect_right(offsets, begin) - 1
-        mark = document.marks[number] if number >= 0 else Mark(0)
-        blank = document.text.count("\n", counted, begin)
-        place = Place(page=mark.page, heading=mark.heading, line=line + blank if document.lined else None)
-        found.append(Chunk(text=text, place=place))
+        fresh = text[span.fresh : span.end]
+        begin = span.fresh + len(fresh) - len(fresh.lstrip())
+        line += text.count("\n", counted, begin)
+        counted = begin
+        mark = _main_mark(document.marks, offsets, begin, span.fresh + len(fresh.rstrip()))
+        place = Place(page=mark.page, heading=mark.heading, line=line if document.lined else None)
+        found.append(Chunk(text=said, place=place))
     return found
+
+
+def _main_mark(marks: Sequence[Mark], offsets: Sequence[int], begin: int, end: int) -> Mark:
+    """Return the mark under which most of a stretch is."""
+    first, last = bisect_right(offsets, begin) - 1, bisect_left(offsets, end)
+    cuts = [begin, *offsets[first + 1 : last], end]
+    lengths = [after - before for before, after in pairwise(cuts)]
+    number = first + lengths.index(max(lengths))
+    return marks[number] if number >= 0 else Mark(0)
 
 
 def spans(text: str, marks: Sequence[int], chunking: Chunking) -> Iterator[Span]:
@@ -135,5 +140,6 @@ def _words(text: str, begin: int, end: int, most: int) -> Iterator[tuple[int, in
 
 
 def _cost(word: str) -> int:
-    """A short Latin word is one token, and every four letters more are another; of other scripts, every two."""
-    return max(1, (len(word) + 1) // 4) if word.isascii() else max(1, len(word) // 2)
+    """Five Latin letters are a token, or two of other scripts, rounded up: a word costs no more than its parts."""
+    others = 0 if word.isascii() else sum(not letter.isascii() for letter in word)
+    return -(-(2 * (len(word) - others) + 5 * others) // 10)

@@ -44,6 +44,8 @@ def full(folder: Path) -> LibraryError:
 class Taken(NamedTuple):
     """The bytes of a file at one moment."""
 
+    path: Path
+    """Absolute."""
     size: int
     digest: str
     modified_ns: int
@@ -176,4 +178,4 @@ def _take(path: Path, limit: int, into: Incoming | None) -> Taken:
         after = os.fstat(file.fileno())
     if (size, before.st_mtime_ns, before.st_ino) != (after.st_size, after.st_mtime_ns, after.st_ino):
         raise LibraryError("changed", f"{path} changes while it is read; add it when that is over.")
-    return Taken(size, digest.hexdigest(), after.st_mtime_ns)
+    return Taken(path.absolute(), size, digest.hexdigest(), after.st_mtime_ns)

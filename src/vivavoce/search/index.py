@@ -141,6 +141,10 @@ class Index(Protocol):
 
     def store_file(self, store_id: str, file_id: str, now: int) -> StoreFile: ...  # noqa: D102
 
+    def in_place(self, store_id: str) -> tuple[tuple[File, StoreFile], ...]:
+        """Return the files of a store that were indexed where they lie, the oldest first."""
+        ...
+
     def set_attributes(self, store_id: str, file_id: str, attributes: Attributes) -> None: ...  # noqa: D102
 
     def detach(self, store_id: str, file_id: str) -> None: ...  # noqa: D102

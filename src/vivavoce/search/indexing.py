@@ -31,7 +31,7 @@ _RETRY_S: Final = 5.0
 _SWEEP_S: Final = 60.0
 _BATCH: Final = 16
 """Chunks that are embedded in one step."""
-_LASTING: Final = frozenset({"storage_full", "storage_failed", "busy", "embedder_failed"})
+LASTING: Final = frozenset({"storage_full", "storage_failed", "busy", "embedder_failed"})
 """Codes of what isn't the file's fault."""
 
 
@@ -102,7 +102,7 @@ class Indexer:
             vectors = await self._embed(job.file.name, pieces)
             await to_thread.run_sync(self._index.finish, job, pieces, vectors)
         except LibraryError as wrong:
-            if wrong.code in _LASTING - {"storage_full"}:
+            if wrong.code in LASTING - {"storage_full"}:
                 raise
             await to_thread.run_sync(self._index.fail, job, Failure(wrong.code, wrong.message))
         finally:

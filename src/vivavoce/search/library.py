@@ -184,7 +184,7 @@ class Files(_Part):
         if isinstance(content, Path) and in_place:
             taken = await self._run(settle, content, self._library.limits.file_bytes)
             file = self._file(name, taken.size, taken.digest, purpose, expires_after)
-            file = msgspec.structs.replace(file, source=os.path.abspath(content), modified_ns=taken.modified_ns)
+            file = msgspec.structs.replace(file, source=str(taken.path), modified_ns=taken.modified_ns)
             await self._run(self._index.add_file, file, None)
             return file
         incoming = await self._run(self._incoming)
@@ -445,6 +445,14 @@ class StoreFiles(_Part):
             LibraryError: `not_found`.
         """
         return await self._run(self._index.store_file, store_id, file_id, self._library.now)
+
+    async def in_place(self, store_id: str) -> tuple[tuple[File, StoreFile], ...]:
+        """Return the files of a store that were indexed where they lie, the oldest first.
+
+        Raises:
+            LibraryError: `not_found`.
+        """
+        return await self._run(self._index.in_place, store_id)
 
     async def update(self, store_id: str, file_id: str, attributes: Attributes) -> StoreFile:
         """Replace the attributes.

@@ -172,14 +172,14 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where in its file a passage begins."""
+    """Where in its file most of a passage is."""
 
     page: int | None = None
     """From 1; a slide of a presentation, too."""
     heading: str | None = None
     """The headings above it, outermost first, joined by ` > `; a sheet of a workbook, too."""
     line: int | None = None
-    """From 1, of text and source code."""
+    """Where it begins, from 1, in text and source code."""
 
     def __str__(self) -> str:
         """Say it in a few words, as in "page 4, Holidays"."""

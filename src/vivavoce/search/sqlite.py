@@ -127,7 +127,6 @@ class SqliteIndex:
             for part in (self.contents, self.partial):
                 part.mkdir(parents=True, exist_ok=True)
             self._writer = self._connect()
-            self._writer.executescript(_SCHEMA)
         self._check(model)
 
     @property
@@ -289,6 +288,15 @@ class SqliteIndex:
         """Return a file in a store."""
         with self._read() as db:
             return _store_file(_attached(db, store_id, file_id))
+
+    def in_place(self, store_id: str) -> tuple[tuple[File, StoreFile], ...]:
+        """Return the files of a store that were indexed where they lie, the oldest first."""
+        with self._read() as db:
+            seq = _known_store(db, store_id)["seq"]
+            attached = db.execute(_STORE_FILE.format("sf.store = ? AND f.source IS NOT NULL"), (seq,)).fetchall()
+            query = "SELECT f.* FROM files f JOIN store_files sf ON sf.file = f.seq WHERE sf.store = ?"
+            files = {row["id"]: _file(row) for row in db.execute(query, (seq,))}
+        return tuple((files[row["file_id"]], _store_file(row)) for row in sorted(attached, key=lambda row: row["file"]))
 
     def set_attributes(self, store_id: str, file_id: str, attributes: Attributes) -> None:
         """Replace the attributes."""
@@ -464,13 +472,18 @@ class SqliteIndex:
 
     def _check(self, model: str) -> None:
         about = {"version": str(VERSION), "model": model, "dimension": str(self._dimension)}
-        with self._write() as db:
+        with _translated(self._folder):
+            if not self._writer.execute("SELECT 1 FROM sqlite_master WHERE name = 'about'").fetchone():
+                self._writer.executescript(_SCHEMA)
+        with self._read() as db:
             known = dict(db.execute("SELECT key, value FROM about").fetchall())
-            if not known:
-                db.executemany("INSERT INTO about VALUES (?, ?)", about.items())
-        if known and known.get("version") != about["version"]:
+        if not known:
+            with self._write() as db:
+                db.executemany("INSERT OR IGNORE INTO about VALUES (?, ?)", about.items())
+                known = dict(db.execute("SELECT key, value FROM about").fetchall())
+        if known["version"] != about["version"]:
             raise LibraryError("storage_failed", f"{self._folder} was made by another version; use another folder.")
-        if known and (known["model"], known["dimension"]) != (model, about["dimension"]):
+        if (known["model"], known["dimension"]) != (model, about["dimension"]):
             raise LibraryError(
                 "storage_failed",
                 f"{self._folder} was indexed with the embedding model {known['model']!r}, not {model!r}: "
