@@ -126,7 +126,7 @@ def toolbox(settings: Settings, service: Service, wanted: Sequence[str | Tool | 
     for each in wanted:
         for tool in load_tools(each) if isinstance(each, str) else [each]:
             tools.add(tool)
-    theirs = {tool["name"] for tool in service.session.get("tools", ())}
+    theirs = {*service.hosted, *(tool["name"] for tool in service.session.get("tools", ()))}
     if settings.files and not Path(settings.files).expanduser().is_dir():
         raise ConfigError(f"There is no folder {settings.files}: check what files or --files says.")
     for tool in built_in(files=settings.files, web=web.chosen(settings)):
@@ -340,7 +340,10 @@ async def serve(settings: Settings, *, allow_remote: bool = False) -> None:
     from vivavoce.server.auth import Access, load_keys
 
     access = Access(load_keys(_path(settings.api_keys_file), os.environ), origins=settings.allowed_origins)
-    async with compose.open_hub(settings, lead_s=LEAD_S) as hub:
+    async with (
+        compose.open_library(settings) as library,
+        compose.open_hub(settings, lead_s=LEAD_S, library=library) as hub,
+    ):
         await listen(
             hub,
             host=settings.host,
