@@ -1,4 +1,4 @@
-"""Spoken questions over indexed documentation: `uv run python benchmarks/answers.py [--profile fast|quality] [--faq F]`.
+"""Spoken questions over indexed documentation: `uv run python benchmarks/answers.py [--profile fast|quality]`.
 
 The documentation is the Debian FAQ (`apt-get install debian-faq`; it may be copied freely), cut into a file a chapter
 and indexed in a library of its own. Each question of questions.tsv is spoken by the embedded voice to an agent with the
@@ -13,6 +13,7 @@ import gzip
 import re
 import statistics
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,7 +65,7 @@ def right(question: Question, answer: str) -> bool:
     return all(any(word in said for word in fact.split("|")) for fact in question.facts.split(";"))
 
 
-async def main(profile: str, faq: Path) -> None:
+async def main(profile: str, faq: Path, *, typed: bool) -> None:
     """Ask, and print what came of it."""
     console = Console(highlight=False, width=200)
     asked, latencies = questions(), list[float]()
@@ -77,7 +78,7 @@ async def main(profile: str, faq: Path) -> None:
         for start in range(0, len(asked), A_TALK):
             async with _talk(place, profile) as talk:
                 for question in asked[start : start + A_TALK]:
-                    turn = await talk.say(question.text)
+                    turn = await (talk.type if typed else talk.say)(question.text)
                     named = question.chapter in turn.meant.lower()
                     good = right(question, turn.meant) if question.facts else REFUSED in turn.meant
                     answered += bool(question.facts) and good
@@ -93,7 +94,7 @@ async def main(profile: str, faq: Path) -> None:
     known = sum(bool(question.facts) for question in asked)
     console.print(f"{profile}: {answered} of {known} answered rightly, {sourced} of them naming the source")
     console.print(
-        f"{refused} of {len(asked) - known} refused that the documents do not answer; {small} of {len(TALK)} just talk"
+        f"{refused} of {len(asked) - known} that they do not answer refused, {small} of {len(TALK)} just talk"
     )
     console.print(f"first sound after {statistics.median(latencies):.2f} s of sound time (median)")
 
@@ -106,5 +107,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", choices=["fast", "quality"], default="fast")
     parser.add_argument("--faq", type=Path, default=FAQ)
+    parser.add_argument("--typed", action="store_true", help="type the questions: what the recogniser costs")
     options = parser.parse_args()
-    anyio.run(main, options.profile, options.faq)
+    anyio.run(partial(main, options.profile, options.faq, typed=options.typed))

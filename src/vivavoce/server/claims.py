@@ -7,6 +7,7 @@ orders; to choose it takes milliseconds.
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vivavoce.ports import Passage  # noqa: TC001 - a named tuple's fields
@@ -38,6 +39,10 @@ _AMOUNT: Final = re.compile(
 )
 _LACKING: Final = 0.15
 """What a sentence without one loses."""
+_LIKENESS: Final = 0.75
+"""Similarity from which a recogniser's spelling counts as the word."""
+_SHORT: Final = 3
+"""Letters of words that are like too many others."""
 _ENDINGS: Final = re.compile(r"(?<=\w{3})(?:ies|es|s|ed|ing|ly|y|e)$")
 _COMMON: Final = frozenset(
     "a an and any are as at be by can could did do does for from had has have he her his how i if in into is it its "  # noqa: SIM905 - reads best as one string
@@ -119,9 +124,15 @@ def stems(text: str) -> frozenset[str]:
 def _worth(claim: Claim, question: str, nearness: float) -> float:
     wanted = stems(question)
     here, around = stems(claim.whole), stems(f"{claim.passage.source.title} {claim.passage.text}")
-    said, meant = (len(wanted & known) / max(len(wanted), 1) for known in (here, around))
+    meant = len(wanted & around) / max(len(wanted), 1)
+    said = sum(word in here or _misheard(word, here) for word in wanted) / max(len(wanted), 1)
     lacking = _LACKING if _MEASURE.search(question) and not _AMOUNT.search(claim.text) else 0.0
     return min(max(0.5 * nearness + 0.25 * said + 0.25 * meant - lacking, 0.0), 1.0)
+
+
+def _misheard(word: str, known: Iterable[str]) -> bool:
+    """Tell whether a recogniser may have spelled one of these words so."""
+    return len(word) > _SHORT and bool(get_close_matches(word, known, 1, _LIKENESS))
 
 
 def _ended(claim: Claim) -> str:

@@ -58,10 +58,11 @@ WORTH_A_LOOK: Final = 0.1
 """Score of a passage from which its sentences are looked at."""
 MOST_CLAIMS: Final = 12
 """Sentences that are looked at: each takes its time."""
-ANSWERS: Final = 0.5
+ANSWERS: Final = 0.53
 """Worth of a sentence from which it is taken for the answer."""
-MATTERS: Final = 0.85
+MATTERS: Final = 0.3
 """Score of a passage from which a question is about the files, though they do not answer it."""
+_NAMED: Final = re.compile(r"^According to [^,]+, (?:page \d+, )?")
 
 DESCRIPTIONS: Final = {
     FILES: "Search the user's own documents for passages that answer a question.",
@@ -170,7 +171,7 @@ class Searching:
         if hosted and not isinstance(self._llm, Guided):
             await self._llm.prime(_offering(prompt, hosted))
             return
-        await self._llm.prime(_without(prompt))
+        await self._llm.prime(_without(_unsourced(prompt) if hosted else prompt))
         if hosted and isinstance(self._llm, Guided):
             await self._llm.leaning(_offering(prompt, hosted))
 
@@ -244,7 +245,7 @@ class Searching:
         elif wanted == FILES and FILES in tools:
             yield Searched(FILES, found.query)
         else:
-            async with aclosing(self._plain(prompt)) as pieces:
+            async with aclosing(self._plain(_unsourced(prompt))) as pieces:
                 async for piece in pieces:
                     yield piece
             return
@@ -327,6 +328,15 @@ def described(tool: HostedTool) -> PromptTool:
 
 def _offering(prompt: Prompt, hosted: Sequence[HostedTool]) -> Prompt:
     return replace(prompt, tools=(*prompt.tools, *map(described, hosted)), hosted=())
+
+
+def _unsourced(prompt: Prompt) -> Prompt:
+    """Return a prompt whose earlier answers name no sources, or a small model would invent some, too."""
+    messages = (
+        replace(message, text=_NAMED.sub("", message.text)) if message.role == "assistant" else message
+        for message in prompt.messages
+    )
+    return replace(prompt, messages=tuple(messages))
 
 
 def _without(prompt: Prompt) -> Prompt:
