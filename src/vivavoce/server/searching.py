@@ -47,8 +47,8 @@ MOST_SEARCHES: Final = 3
 """In one answer."""
 PATIENCE_S: Final = 8.0
 """Time for a search."""
-LEAST: Final = 3
-"""Passages that a search returns, unless the session says otherwise."""
+USUAL: Final = {FILES: 3, WEB: 10}
+"""Passages that a search returns, unless the session says otherwise; of the web its settings have the last word."""
 SURE: Final = 1.0
 """Log odds from which a tool of the client's goes before the files."""
 LONGEST_OFFERED: Final = 6000
@@ -269,7 +269,7 @@ class Searching:
         found = await self._look(tool, query)
         if found.score < WORTH_A_LOOK:
             return found
-        possible = claims.claims(found.passages[:LEAST], query, MOST_CLAIMS)
+        possible = claims.claims(found.passages, query, MOST_CLAIMS)
         nearness = await llm.nearness(query, [claim.whole for claim in possible])
         told, worth = claims.best(possible, query, nearness)
         return found._replace(told=told, worth=worth)
@@ -363,7 +363,7 @@ def _continued(prompt: Prompt, said: str, calls: Sequence[ToolCall], outputs: Se
 def _query(tool: HostedTool, text: str) -> Query:
     return Query(
         text=text,
-        limit=tool.limit or LEAST,
+        limit=tool.limit or USUAL[tool.name],
         stores=tool.stores,
         filters=tool.filters,
         domains=tool.domains,
