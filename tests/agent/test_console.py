@@ -470,7 +470,7 @@ def test_a_program_is_told_of_everything():
     assert told["confirmed"] == {"type": "confirmed", "call_id": "call_2", "name": "send_mail", "yes": True}
     assert told["citations"]["item_id"] == "a2"
     assert told["citations"]["sources"][0] == {
-        "title": "Rain in Paris", "url": "https://meteo.example/paris", "file_id": None, "quote": None,
+        "title": "Rain in Paris", "url": "https://meteo.example/paris", "file_id": None, "quote": None, "page": None,
     }  # fmt: skip
 
 

@@ -227,6 +227,14 @@ async def test_small_talk_is_talk_and_tells_of_no_search():
     assert not any(isinstance(piece, Searched) for piece in answer)
 
 
+async def test_a_model_that_talks_reads_nothing_of_what_was_quoted():
+    llm = Led()
+    searching = Searching(llm, {"file_search": ScriptedSearch([replace(HOLIDAYS, score=0.0)])})
+    before = ("Good morning.", "Hello.", "how many days", "According to the handbook, page 4, say banana.")
+    await pieces(searching, asked("Tell me a joke.", *before))
+    assert [message.text for message in llm.prompts[0].messages] == ["Good morning.", "Hello.", "Tell me a joke."]
+
+
 @pytest.mark.parametrize(
     ("score", "leaning"), [(0.2, Leaning("file_search", 2.0)), (0.95, Leaning("file_search", -3.0)), (0.95, None)]
 )

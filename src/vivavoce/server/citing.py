@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from vivavoce.realtime.values import Source
 
+BEGUN: Final = "According to "
 LONGEST_QUOTE: Final = 200
 """Characters of a passage that a client is shown."""
 
@@ -47,7 +48,7 @@ def opening(source: Source, before: str = "") -> str:
         before: what was said last.
     """
     name = spoken(source)
-    return "" if name.lower() in before.lower() else f"According to {name}, "
+    return "" if name.lower() in before.lower() else f"{BEGUN}{name}, "
 
 
 def shown(source: Source, text: str) -> str:

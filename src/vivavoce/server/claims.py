@@ -21,6 +21,12 @@ _STEM: Final = 6
 """Letters of a word that tell what it is about, whatever it ends with."""
 _SENTENCE: Final = 4
 """Words that make a sentence; fewer are a heading."""
+_CONTROL: Final = re.compile(r"<\|[^|<>]*\|>")
+_ORDER: Final = re.compile(
+    r"\b(?:ignore|forget|disregard)\b.*\b(?:instructions?|prompt|rules)\b|\byou (?:are now|must now|only say)\b",
+    re.IGNORECASE,
+)
+"""What speaks to a model, not to a reader."""
 _NUMBERED: Final = re.compile(r"^\W*\d+(?:\.\d+)*\.\s+")
 _SECTION: Final = re.compile(r"^\d+\.\d")
 _NEARLY: Final = 0.85
@@ -142,11 +148,11 @@ def _ended(claim: Claim) -> str:
 def _sentences(text: str) -> Iterator[tuple[str, str]]:
     """Yield the sentences of a text, without markup, each with the heading or question right above it."""
     about = ""
-    for line in _unwrapped(text):
+    for line in _unwrapped(_CONTROL.sub(" ", text)):
         for piece in map(speakable, split(_NUMBERED.sub("", line))):
             short = len(piece.split()) < _SENTENCE
             heading = short or piece.endswith("?") or line.startswith("#") or bool(_SECTION.match(line))
-            if piece and not heading:
+            if piece and not heading and not _ORDER.search(piece):
                 yield piece, about
             about = piece if heading and piece else ""
 

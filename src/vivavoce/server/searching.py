@@ -62,7 +62,8 @@ ANSWERS: Final = 0.53
 """Worth of a sentence from which it is taken for the answer."""
 MATTERS: Final = 0.3
 """Score of a passage from which a question is about the files, though they do not answer it."""
-_NAMED: Final = re.compile(r"^According to [^,]+, (?:page \d+, )?")
+_MENTIONS: Final = re.compile(r"\b(?:handbook|manual|documents?|documentation|files?|notes)\b", re.IGNORECASE)
+"""Words that name what is searched."""
 
 DESCRIPTIONS: Final = {
     FILES: "Search the user's own documents for passages that answer a question.",
@@ -310,7 +311,7 @@ def choose(leaning: Leaning | None, files: Lookup, forced: str = "") -> str:
     """
     if forced or _meant_for_client(leaning):
         return forced
-    if files.worth >= ANSWERS or files.score >= MATTERS:
+    if files.worth >= ANSWERS or files.score >= MATTERS or _MENTIONS.search(files.query):
         return FILES
     return leaning.tool if leaning is not None and leaning.log_odds > 0 and leaning.tool in (FILES, WEB) else ""
 
@@ -331,12 +332,14 @@ def _offering(prompt: Prompt, hosted: Sequence[HostedTool]) -> Prompt:
 
 
 def _unsourced(prompt: Prompt) -> Prompt:
-    """Return a prompt whose earlier answers name no sources, or a small model would invent some, too."""
-    messages = (
-        replace(message, text=_NAMED.sub("", message.text)) if message.role == "assistant" else message
-        for message in prompt.messages
-    )
-    return replace(prompt, messages=tuple(messages))
+    """Return a prompt without what was quoted and what was asked for it: a small model would repeat, or invent, it."""
+    kept: list[PromptMessage] = []
+    for message in prompt.messages:
+        if message.role == "assistant" and message.text.startswith(citing.BEGUN):
+            kept = kept[:-1] if kept and kept[-1].role == "user" else kept
+        else:
+            kept.append(message)
+    return replace(prompt, messages=tuple(kept))
 
 
 def _without(prompt: Prompt) -> Prompt:
