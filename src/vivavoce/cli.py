@@ -88,7 +88,8 @@ def cli(context: click.Context, verbose: bool) -> None:  # noqa: FBT001 - click 
 @click.option(
     "--mcp", multiple=True, metavar="SERVER", help="A server of tools (MCP): a command or an https:// address."
 )
-@click.option("--files", metavar="FOLDER", help="Text and Markdown files that the assistant may search.")
+@click.option("--files", metavar="FOLDER", help="Files that the assistant may search.")
+@click.option("--store", metavar="NAME", help="What it may search of what `vivavoce index add` has indexed.")
 @click.option(
     "--web-search",
     type=click.Choice(["searxng", "brave", "tavily", "yandex", "duckduckgo"]),

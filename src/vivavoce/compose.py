@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -13,6 +14,7 @@ from vivavoce.aio import beside, link_pair
 from vivavoce.errors import VivavoceError
 from vivavoce.plugins import PluginError
 from vivavoce.ports import Closing, Weighted
+from vivavoce.realtime.hosted import FILES, WEB
 from vivavoce.realtime.values import Audio, AudioInput, AudioOutput, ServerVad, Session
 
 if TYPE_CHECKING:
@@ -23,9 +25,10 @@ if TYPE_CHECKING:
     from vivavoce.agent.services import Service
     from vivavoce.config import Settings
     from vivavoce.plugins import Kind
-    from vivavoce.ports import Link
+    from vivavoce.ports import Link, Search
     from vivavoce.realtime.events import AnyClientEvent, AnyServerEvent
     from vivavoce.search.library import Library
+    from vivavoce.search.shapes import Store
     from vivavoce.server.engine import Engines
     from vivavoce.server.hub import Hub
 
@@ -122,7 +125,7 @@ async def open_library_if_any(settings: Settings) -> AsyncIterator[Library | Viv
 
 @asynccontextmanager
 async def open_hub(
-    settings: Settings, *, engines: Engines | None = None, lead_s: float = float("inf")
+    settings: Settings, *, engines: Engines | None = None, lead_s: float = float("inf"), library: Library | None = None
 ) -> AsyncIterator[Hub]:
     """Make the server's heart: engines with their models fetched, not yet warm.
 
@@ -130,16 +133,20 @@ async def open_hub(
         settings: which engines, and what sessions begin with.
         engines: instead of those that the settings name.
         lead_s: how far ahead of real time speech may be sent, seconds.
+        library: whose files sessions may search.
 
     Raises:
         PluginError: an engine is unknown or not installed.
         ModelError: a model cannot be had.
+        ConfigError: what searches the web lacks its address or key.
     """
     from vivavoce.server.ahead import Budget
     from vivavoce.server.hub import Hub
     from vivavoce.server.limits import Limits
+    from vivavoce.server.searching import Searching
 
     engines = engines or build_engines(settings)
+    engines = replace(engines, llm=Searching(engines.llm, searches(settings, library)))
     await fetch_weights(weights_of(engines))
     async with AsyncExitStack() as stack:
         for engine in engines.parts():
@@ -160,6 +167,57 @@ async def open_hub(
             ),
             models=(settings.stt_model or settings.stt, settings.tts_model or settings.tts),
         )
+
+
+def searches(settings: Settings, library: Library | None) -> dict[str, Search]:
+    """Return what sessions may search, by the name of its tool.
+
+    Raises:
+        ConfigError: what searches the web lacks its address or key.
+    """
+    from vivavoce.search import web
+    from vivavoce.search.library import FileSearch
+
+    found: dict[str, Search] = {} if library is None else {FILES: FileSearch(library)}
+    if (engine := web.chosen(settings)) is not None:
+        found[WEB] = engine
+    return found
+
+
+async def made_store(library: Library, name: str) -> Store:
+    """Return the vector store of a name, which is made where there is none.
+
+    Raises:
+        LibraryError: it cannot be.
+    """
+    from vivavoce.search.shapes import LibraryError
+
+    try:
+        return await library.stores.named(name)
+    except LibraryError as wrong:
+        if wrong.code != "not_found":
+            raise
+        return await library.stores.create(name=name)
+
+
+@asynccontextmanager
+async def open_folder(settings: Settings) -> AsyncIterator[Library | None]:
+    """Open the library where the agent may search it, with the folder that the settings name indexed.
+
+    Raises:
+        LibraryError: it cannot be.
+    """
+    from vivavoce.agent.services import folder_store
+    from vivavoce.search.folders import keep
+
+    if not settings.files and not settings.store:
+        yield None
+        return
+    async with open_library(settings) as library:
+        if settings.files:
+            store = await made_store(library, folder_store(settings.files))
+            await keep(library, store.id, [settings.files])
+        yield library
 
 
 def default_session(settings: Settings, engines: Engines) -> Session:
@@ -202,7 +260,10 @@ async def open_service(
 
         yield lambda: connect(service.url, headers=service.headers, accent=service.accent(), key_name=service.key_name)
         return
-    async with open_hub(settings) as hub:
+    async with AsyncExitStack() as stack:
+        with waiting("Reading the files"):
+            library = await stack.enter_async_context(open_folder(settings))
+        hub = await stack.enter_async_context(open_hub(settings, library=library))
         with waiting("Loading the models"):
             await hub.warm_up()
         yield lambda: in_process(hub, settings.model)

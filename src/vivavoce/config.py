@@ -86,7 +86,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mcp: tuple[McpServer | str, ...] = ()
     """Servers of tools: tables, or simply commands and addresses."""
     files: str | None = None
-    """A folder whose text and Markdown files the assistant may search."""
+    """A folder whose files the assistant may search."""
+    store: str | None = None
+    """Name of a vector store that the assistant may search, as `vivavoce index add` has made it."""
     library: str | None = None
     """Where indexed files and vector stores are: a folder; None for the person's own."""
     web_search: Literal["searxng", "brave", "tavily", "yandex", "duckduckgo"] | None = None

@@ -36,7 +36,7 @@ async def add(settings: Settings, paths: Sequence[str], *, store: str) -> None:
         LibraryError: a path means nothing, or nothing can be stored.
     """
     async with compose.open_library(settings) as library:
-        await _keep(library, await _made(library, store), paths)
+        await _keep(library, await compose.made_store(library, store), paths)
 
 
 async def watch(settings: Settings, paths: Sequence[str], *, store: str) -> None:
@@ -48,7 +48,7 @@ async def watch(settings: Settings, paths: Sequence[str], *, store: str) -> None
     from watchfiles import awatch
 
     async with compose.open_library(settings) as library:
-        made = await _made(library, store)
+        made = await compose.made_store(library, store)
         await _keep(library, made, paths)
         _console().print("Watching; Ctrl+C ends it.")
         caught_up = False
@@ -150,15 +150,6 @@ async def show(settings: Settings, name: str, *, store: str) -> None:
 
 
 # Inside ---------------------------------------------------------------------------------------------------------------
-
-
-async def _made(library: Library, name: str) -> Store:
-    try:
-        return await library.stores.named(name)
-    except LibraryError as wrong:
-        if wrong.code != "not_found":
-            raise
-        return await library.stores.create(name=name)
 
 
 async def _named(library: Library, name: str) -> Store:

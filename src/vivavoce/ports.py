@@ -104,6 +104,15 @@ class Call(msgspec.Struct, frozen=True):
     """The model's own identifier; the session mints one where there is none."""
 
 
+class Searched(msgspec.Struct, frozen=True):
+    """Something is searched for the answer, or has been."""
+
+    tool: str
+    query: str
+    sources: tuple[Source, ...] | None = None
+    """What was found, None while it is looked for."""
+
+
 class Usage(msgspec.Struct, frozen=True):
     """Tokens that one generation took."""
 
@@ -113,6 +122,10 @@ class Usage(msgspec.Struct, frozen=True):
     """Of the input tokens, those found in the prompt cache."""
     truncated: bool = False
     """Whether the answer ended at the token limit."""
+
+
+Piece: TypeAlias = Text | Call | Searched | Usage
+"""What an answer is made of."""
 
 
 class Vad(Protocol):
@@ -195,7 +208,7 @@ class Comparing(Protocol):
 class LanguageModel(Protocol):
     """Continues a conversation with text and tool calls."""
 
-    def generate(self, prompt: Prompt) -> AsyncGenerator[Text | Call | Usage, None]:
+    def generate(self, prompt: Prompt) -> AsyncGenerator[Piece, None]:
         """Yield the answer piece by piece, and what it took at the end; closing the generator stops the work.
 
         Raises:
@@ -261,6 +274,36 @@ class Primed(Protocol):
 
     async def prime(self, prompt: Prompt) -> None:
         """Read a prompt ahead of its last message; gives way at once to a real generation."""
+        ...
+
+
+class Leaning(msgspec.Struct, frozen=True):
+    """Which of the declared tools an utterance asks for, as far as a classifier can tell."""
+
+    tool: str
+    """The likeliest one."""
+    log_odds: float
+    """Natural logarithm of how much likelier it is than talk; negative where talk is."""
+
+
+@runtime_checkable
+class Guided(Protocol):
+    """A language model too small to know when to search, or to keep to what was found: it is led."""
+
+    async def leaning(self, prompt: Prompt) -> Leaning | None:
+        """Return which tool the last message asks for, None where there is nothing to choose.
+
+        Raises:
+            BackendError: the engine failed.
+        """
+        ...
+
+    async def nearness(self, question: str, texts: Sequence[str]) -> Sequence[float]:
+        """Return how alike each text is to a question in meaning: cosines, in [-1, 1].
+
+        Raises:
+            BackendError: the engine failed.
+        """
         ...
 
 

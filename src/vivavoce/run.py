@@ -130,7 +130,7 @@ def toolbox(settings: Settings, service: Service, wanted: Sequence[str | Tool | 
     for each in wanted:
         for tool in load_tools(each) if isinstance(each, str) else [each]:
             tools.add(tool)
-    theirs = {tool["name"] for tool in service.session.get("tools", ())}
+    theirs = {*service.hosted, *(tool["name"] for tool in service.session.get("tools", ()))}
     if settings.files and not Path(settings.files).expanduser().is_dir():
         raise ConfigError(f"There is no folder {settings.files}: check what files or --files says.")
     for tool in built_in(files=settings.files, web=web.chosen(settings)):
@@ -344,23 +344,25 @@ async def serve(settings: Settings, *, allow_remote: bool = False) -> None:
     from vivavoce.server.auth import Access, load_keys
 
     access = Access(load_keys(_path(settings.api_keys_file), os.environ), origins=settings.allowed_origins)
-    async with compose.open_library_if_any(settings) as library, compose.open_hub(settings, lead_s=LEAD_S) as hub:
-        if isinstance(library, VivavoceError):
+    async with compose.open_library_if_any(settings) as library:
+        searchable = None if isinstance(library, VivavoceError) else library
+        if searchable is None:
             _tell(f"Without files and vector stores: {library}")
-        await listen(
-            hub,
-            host=settings.host,
-            port=settings.port,
-            certfile=_path(settings.certfile),
-            keyfile=_path(settings.keyfile),
-            allow_remote=allow_remote,
-            access=access,
-            library=library,
-            max_upload=settings.max_upload_mb * 2**20,
-            ice_addresses=settings.ice_addresses,
-            on_listening=lambda url: _tell(f"{url} is open; loading the models …"),
-            on_ready=_ready,
-        )
+        async with compose.open_hub(settings, lead_s=LEAD_S, library=searchable) as hub:
+            await listen(
+                hub,
+                host=settings.host,
+                port=settings.port,
+                certfile=_path(settings.certfile),
+                keyfile=_path(settings.keyfile),
+                allow_remote=allow_remote,
+                access=access,
+                library=library,
+                max_upload=settings.max_upload_mb * 2**20,
+                ice_addresses=settings.ice_addresses,
+                on_listening=lambda url: _tell(f"{url} is open; loading the models …"),
+                on_ready=_ready,
+            )
 
 
 @contextmanager

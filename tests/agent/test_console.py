@@ -155,7 +155,7 @@ def test_a_failed_tool_is_crossed():
 def test_sources_stand_below_the_answer_and_the_tool_that_name_them():
     console, file = live()
     play(console, [[("words", agent("So.", final=True)), ("citing", Cite("a1", SOURCES)), ("state", "listening")]])
-    found = ["       [1] Rain in Paris, meteo.example", "       [2] handbook.pdf, file_1"]
+    found = ["       [1] Rain in Paris, meteo.example", "       [2] handbook.pdf"]
     assert file.getvalue().splitlines() == ["agent  So.", *found]
     console.citing(Cite("a1", SOURCES[:1]))
     assert file.getvalue().splitlines()[3:] == found[:1]
@@ -444,7 +444,7 @@ def test_a_pipe_gets_sources_questions_and_troubles():
         "time: waited 416 · heard 1 · first word 380 · first sentence 120 · voice 40 = 957 ms (median 957)",
         "agent: It says so in the paper.",
         "source: [1] Rain in Paris, meteo.example",
-        "source: [2] handbook.pdf, file_1",
+        "source: [2] handbook.pdf",
     ]
     assert errors.getvalue().splitlines() == [
         "ask: Send the mail to Ada? (yes or no)",
@@ -470,7 +470,7 @@ def test_a_program_is_told_of_everything():
     assert told["confirmed"] == {"type": "confirmed", "call_id": "call_2", "name": "send_mail", "yes": True}
     assert told["citations"]["item_id"] == "a2"
     assert told["citations"]["sources"][0] == {
-        "title": "Rain in Paris", "url": "https://meteo.example/paris", "file_id": None, "quote": None,
+        "title": "Rain in Paris", "url": "https://meteo.example/paris", "file_id": None, "quote": None, "page": None,
     }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -11,6 +12,11 @@ import pytest
 from openai import AsyncOpenAI
 from tests.conformance.conftest import HEARD, TIME
 from tests.conformance.order import BARGE_IN, CALL, ITEM_CREATED, SPOKEN_TURN, WRITTEN_ANSWER, Log, shape
+
+from vivavoce.ports import Call, Passage
+from vivavoce.realtime.values import Source
+from vivavoce.server.searching import Searching
+from vivavoce.testing import ScriptedLanguageModel, ScriptedSearch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -92,6 +98,21 @@ async def test_typed_turn(hub: Hub, serving: Serving) -> None:
         assert shape(await talk.until("rate_limits.updated")) == ITEM_CREATED + WRITTEN_ANSWER
         answer = talk.log.only("response.done")["response"]
     assert answer["output"][0]["content"] == [{"type": "output_text", "text": TIME}]
+
+
+async def test_a_search_of_the_server_is_not_seen(hub: Hub, serving: Serving) -> None:
+    look = [Call("file_search", '{"query": "noon"}')]
+    llm = ScriptedLanguageModel(lambda prompt: TIME if prompt.messages[-1].role == "tool" else look)
+    found = Passage(text="It is noon.", source=Source(title="clock.md", file_id="file-1"), score=0.9)
+    searching = Searching(llm, {"file_search": ScriptedSearch([found])})
+    hub.engines = replace(hub.engines, llm=searching)
+    async with serving(hub) as url, session(url) as talk:
+        await talk.configure(output_modalities=["text"], vivavoce={"search": {"files": {"vector_store_ids": ["vs_1"]}}})
+        await talk.type("What time is it?")
+        assert shape(await talk.until("rate_limits.updated")) == ITEM_CREATED + WRITTEN_ANSWER
+        answer = talk.log.only("response.done")["response"]
+    assert answer["output"][0]["content"] == [{"type": "output_text", "text": TIME}]
+    assert len(llm.prompts) == 2
 
 
 async def test_function_call(hub: Hub, serving: Serving) -> None:

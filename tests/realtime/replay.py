@@ -22,7 +22,7 @@ from vivavoce.realtime.beta import Beta
 from vivavoce.realtime.dialect import Dialect
 from vivavoce.realtime.errors import ProtocolError
 from vivavoce.realtime.events import AnyServerEvent, ServerEvent, decode_client
-from vivavoce.realtime.values import AnySession, McpError, RemoteTool
+from vivavoce.realtime.values import AnySession, McpError, RemoteTool, Source
 from vivavoce.realtime.yandex import Yandex
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.jsonl"))
@@ -68,8 +68,8 @@ def _fact(told: dict[str, Any]) -> Any:
     fields = _spelled_out({name: value for name, value in told.items() if name != "type"})
     if "audio" in fields:
         fields["audio"] = base64.b64decode(fields["audio"])
-    for name, kind in (("tools", tuple[RemoteTool, ...]), ("error", McpError)):
-        if told["type"] in {"Listed", "Returned"} and fields.get(name):
+    for name, kind in (("tools", tuple[RemoteTool, ...]), ("error", McpError), ("sources", tuple[Source, ...])):
+        if told["type"] in {"Listed", "Returned", "Searched"} and fields.get(name):
             fields[name] = msgspec.convert(fields[name], kind)
     return FACTS[told["type"]](**fields)
 

@@ -255,7 +255,7 @@ def test_a_function_that_the_server_runs_is_never_seen_called():
     client(facts.Finished(response_id="resp_1"))
     choice = {"type": "function", "name": "web_search"}
     client({"type": "response.create", "response": {"tool_choice": choice}})
-    assert client.prompt.tool_choice == "auto"
+    assert client.prompt.tool_choice == "web_search"
 
 
 def test_a_second_answer_asked_for_too_soon_is_no_error_at_yandex():

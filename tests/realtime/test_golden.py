@@ -28,6 +28,7 @@ def test_there_is_a_conversation_for_every_flow():
         "out_of_band",
         "push_to_talk",
         "retrieve",
+        "search",
         "start_and_update",
         "text_turn",
         "transcription",

@@ -11,7 +11,7 @@ from tests.realtime.harness import Server, sound
 from vivavoce.realtime import events as wire
 from vivavoce.realtime import facts
 from vivavoce.realtime.remote import shown
-from vivavoce.realtime.values import McpToolError, RemoteTool
+from vivavoce.realtime.values import McpToolError, RemoteTool, Source
 
 WHICH = st.integers(0, 40)
 TIMES = st.integers(-100, 4000)
@@ -29,6 +29,8 @@ PATCHES = [
     {"audio": {"input": {"turn_detection": VAD | {"idle_timeout_ms": 5000}}}},
     {"truncation": {"type": "retention_ratio", "retention_ratio": 0.5, "token_limits": {"post_instructions": 30}}},
     {"truncation": "disabled"},
+    {"vivavoce": {"search": {"files": {"vector_store_ids": ["vs_1"]}}, "sources": True}},
+    {"vivavoce": {"search": None}},
     {"audio": {"input": {"turn_detection": VAD | {"interrupt_response": False}}}},
     {"audio": {"input": {"turn_detection": VAD | {"create_response": False}}}},
     {"audio": {"input": {"turn_detection": {"type": "semantic_vad", "eagerness": "high"}}}},
@@ -192,6 +194,10 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(which=WHICH, call_id=st.sampled_from([None, "call_of_the_model"]))
     def called(self, which, call_id):
         self.tell(facts.Called(self.one(self.responses, which), "get_weather", '{"city": "Paris"}', call_id))
+
+    @rule(which=WHICH, found=st.sampled_from([None, (), (Source(title="handbook.md", file_id="file-1"),)]))
+    def searched(self, which, found):
+        self.tell(facts.Searched(self.one(self.responses, which), "file_search", "holidays", found))
 
     # Remote tools
 

@@ -9,14 +9,17 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from vivavoce.config import ConfigError, Settings
 from vivavoce.hosts import is_here, is_near, owner_of
 from vivavoce.realtime.accent import Accent, YandexAccent
+from vivavoce.realtime.hosted import FILES, WEB
 from vivavoce.realtime.values import public_schema
 from vivavoce.realtime.yandex import HOSTED, OUT_RATE
+from vivavoce.search import web
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -126,8 +129,28 @@ def _public(tool: Mapping[str, Any]) -> dict[str, Any]:
 
 def _local(settings: Settings, environ: Mapping[str, str]) -> Service:
     key = _checked(environ, OURS)
-    extensions = {"vivavoce": {"partials": True, "timings": True, "adaptive": True, "considerate": True}}
-    return Service(_with(settings.url or "", model=settings.model), _bearer(key), OURS, session=extensions)
+    extensions: dict[str, Any] = {"partials": True, "timings": True, "adaptive": True, "considerate": True}
+    if search := _search(settings, environ):
+        extensions |= {"search": search, "sources": True}
+    url = _with(settings.url or "", model=settings.model)
+    searched = tuple(name for kind, name in (("files", FILES), ("web", WEB)) if kind in search)
+    return Service(url, _bearer(key), OURS, session={"vivavoce": extensions}, hosted=searched)
+
+
+def _search(settings: Settings, environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return what our server searches itself: a store, and where it is in this process, a folder and the web."""
+    stores = [settings.store] if settings.store else []
+    if settings.files and not settings.url:
+        stores.append(folder_store(settings.files))
+    search: dict[str, Any] = {"files": {"vector_store_ids": stores}} if stores else {}
+    if not settings.url and web.chosen(settings, environ):
+        search["web"] = {}
+    return search
+
+
+def folder_store(folder: str) -> str:
+    """Return the name of the vector store that holds a folder."""
+    return str(Path(folder).expanduser().absolute())
 
 
 def _openai(settings: Settings, environ: Mapping[str, str]) -> Service:

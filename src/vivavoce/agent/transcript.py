@@ -297,14 +297,15 @@ def cut_mark(words: Words) -> tuple[str, str]:
 
 
 def source_lines(sources: Iterable[Source]) -> list[str]:
-    """Return `[1] title, host` for each source."""
+    """Return `[1] title, host` or `[1] title, page 4` for each source."""
     return [f"[{number}] {_source(source)}" for number, source in enumerate(sources, 1)]
 
 
 def _source(source: Source) -> str:
-    host = urlsplit(source.url).hostname if source.url else source.file_id
-    title = redact(source.title).strip() or host or "?"
-    return " ".join((title if not host or host == title else f"{title}, {redact(host)}").split())
+    host = urlsplit(source.url).hostname if source.url else None
+    title = redact(source.title).strip() or host or source.file_id or "?"
+    place = host or (f"page {source.page}" if source.page else "")
+    return " ".join((title if not place or place in title else f"{title}, {redact(place)}").split())
 
 
 def sound_words(counts: SoundCounts) -> str:

@@ -91,6 +91,11 @@ class Gatekeeper:
                     del self._gates[next(iter(self._gates))]
             return self._gates[key]
 
+    def nearness(self, question: str, texts: Sequence[str]) -> list[float]:
+        """Return the cosine of each text with a question."""
+        asked, *told = self._embed([question, *texts])
+        return [float(vector @ asked) for vector in told]
+
 
 def read_bank(embed: Embed) -> list[Section]:
     """Read and embed the bank; its first section is talk."""

@@ -18,7 +18,7 @@ from vivavoce import plugins
 from vivavoce.backends import llama_prompts as prompts
 from vivavoce.backends.gate import Gatekeeper
 from vivavoce.backends.llama_runtime import FILL, JUDGE, TALK, ContextExceeded, Runtime
-from vivavoce.ports import BackendError, Call, Text, Usage
+from vivavoce.ports import BackendError, Call, Leaning, Text, Usage
 from vivavoce.realtime.conversation import Prompt, PromptMessage, PromptTool
 
 if TYPE_CHECKING:
@@ -139,6 +139,19 @@ class Llama:
                 return
             self._ahead[slot] = text
 
+    async def leaning(self, prompt: Prompt) -> Leaning | None:
+        """Return which tool the gate thinks that the last message asks for, alone or with what it follows."""
+        if not prompt.tools or not prompt.messages or prompt.messages[-1].role != "user":
+            return None
+        engines = await to_thread.run_sync(self._loaded, abandon_on_cancel=True)
+        gate = await to_thread.run_sync(engines.gates.gate, prompt.tools)
+        return Leaning(*(await _Answer(engines, prompt, self._temperature).verdict(gate, prompt.messages[-1].text))[0])
+
+    async def nearness(self, question: str, texts: Sequence[str]) -> list[float]:
+        """Return how alike each text is to a question in meaning, in the eyes of the gate's embedder."""
+        engines = await to_thread.run_sync(self._loaded, abandon_on_cancel=True)
+        return await to_thread.run_sync(engines.gates.nearness, question, texts)
+
     async def aclose(self) -> None:
         """Free the memory when what runs has stopped; the next use loads again."""
         engines, self._engines = self._engines, None
@@ -218,14 +231,19 @@ class _Answer:
 
     async def _whole(self, gate: Gate, words: str) -> list[Request]:
         """Judge an utterance as one request, alone or together with what it follows."""
+        verdict, follows = await self.verdict(gate, words)
+        request = Request(self._tool(verdict.tool), words, follows)
+        if self._prompt.tool_choice == "required" or await self._settled(verdict, request):
+            return [request]
+        return []
+
+    async def verdict(self, gate: Gate, words: str) -> tuple[Verdict, bool]:
+        """Let the gate judge an utterance, and tell whether it is understood only with what was said before."""
         verdict = await to_thread.run_sync(gate, words)
         before = _context(self._prompt.messages) if verdict.log_odds < _DOUBT else ""
         if before:
             verdict = await to_thread.run_sync(gate, f"{before} {words}")
-        request = Request(self._tool(verdict.tool), words, bool(before))
-        if self._prompt.tool_choice == "required" or await self._settled(verdict, request):
-            return [request]
-        return []
+        return verdict, bool(before)
 
     async def _settled(self, verdict: Verdict, request: Request) -> bool:
         """Tell whether a tool is asked for; where the gate is in doubt, the model's own odds are added."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypedDict
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from vivavoce.realtime.conversation import heard_text
@@ -30,6 +31,7 @@ from vivavoce.realtime.events import (
     ResponsePart,
 )
 from vivavoce.realtime.values import (
+    Annotation,
     FunctionCall,
     Item,
     ItemStatus,
@@ -45,9 +47,10 @@ from vivavoce.realtime.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
     from vivavoce.realtime.conversation import Conversation, Entry
+    from vivavoce.realtime.values import Source
 
 MS_PER_CHARACTER = 60
 """Of ordinary speech."""
@@ -86,6 +89,7 @@ class Answer:
         self._message: Message | None = None
         self._text: list[str] = []
         self._marks: list[tuple[float, int]] = []
+        self._sources: list[Source] = []
         self._entry: Entry | None = None
         self._item_ms = 0.0
         self._settled = False
@@ -114,6 +118,10 @@ class Answer:
         self._item_ms += len(audio) * 1000 / self._bytes_per_second
         self.audio_ms += len(audio) * 1000 / self._bytes_per_second
         yield OutputAudioDelta(**self._ids(), delta=audio)
+
+    def cite(self, sources: Iterable[Source]) -> None:
+        """Name where the words that follow have something from, in the item that they are."""
+        self._sources += sources
 
     def call(self, name: str, arguments: str, call_id: str | None) -> Events:
         """Call a function."""
@@ -201,16 +209,17 @@ class Answer:
         if self._message is None:
             return
         text = "".join(self._text)
+        annotations, self._sources = tuple(map(Annotation.of, dict.fromkeys(self._sources))) or UNSET, []
         if self.spoken:
             yield OutputAudioDone(**self._ids())
             yield OutputAudioTranscriptDone(**self._ids(), transcript=text)
             yield ContentPartDone(**self._ids(), part=ResponsePart(type="audio", transcript=text))
-            shown: OutputAudio | OutputText = OutputAudio(transcript=text)
+            shown: OutputAudio | OutputText = OutputAudio(transcript=text, annotations=annotations)
             kept = shown if status == "completed" else OutputAudio(transcript=self._sounded())
         else:
             yield OutputTextDone(**self._ids(), text=text)
             yield ContentPartDone(**self._ids(), part=ResponsePart(type="text", text=text))
-            shown = kept = OutputText(text=text)
+            shown = kept = OutputText(text=text, annotations=annotations)
         message, self._message = replace(self._message, status=status), None
         if not self._settled:
             self._store(replace(message, content=(kept,)))

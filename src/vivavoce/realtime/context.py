@@ -20,6 +20,8 @@ CHARACTERS_PER_TOKEN: Final = 3
 """A little less than what tokenizers reach in English and in Russian, so that the estimate is too high."""
 TOKENS_PER_ITEM: Final = 4
 """What marks where a message begins and ends, and whose it is."""
+FOUND_TOKENS: Final = 300
+"""What the server's searches bring into a prompt of a small model."""
 
 
 def text_tokens(text: str) -> int:
@@ -49,7 +51,7 @@ def item_tokens(item: Item) -> int:
 def frame_tokens(prompt: Prompt) -> int:
     """Estimate what a prompt takes besides the conversation: instructions and tools."""
     tools = msgspec.json.encode(prompt.tools).decode() if prompt.tools else ""
-    return text_tokens(prompt.instructions) + text_tokens(tools)
+    return text_tokens(prompt.instructions) + text_tokens(tools) + FOUND_TOKENS * bool(prompt.hosted)
 
 
 def room(session: Session, prompt: Prompt, context_tokens: int) -> tuple[int, int]:

@@ -58,6 +58,24 @@ class PromptTool(msgspec.Struct, frozen=True, kw_only=True):
     """JSON schema of the arguments."""
 
 
+class HostedTool(msgspec.Struct, frozen=True, kw_only=True):
+    """A search that the server makes for the model; no client sees it called."""
+
+    name: Literal["file_search", "web_search"]
+    stores: tuple[str, ...] = ()
+    """Ids of the vector stores that are searched."""
+    limit: int | None = None
+    """Passages at most."""
+    filters: Any = None
+    """Comparisons of attributes, as in OpenAI's vector store search."""
+    domains: tuple[str, ...] = ()
+    """Of the web: only these sites and those below them; all where it is empty."""
+    region: str | None = None
+    """Of the web: ISO 3166 country that the person is in."""
+    context_size: Literal["low", "medium", "high"] = "medium"
+    """Of the web: how much is read of each page."""
+
+
 class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     """What a language model is asked to continue."""
 
@@ -68,6 +86,8 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     """`auto`, `none`, `required`, or the name of the function to call."""
     parallel_tool_calls: bool = True
     max_output_tokens: int | None = None
+    hosted: tuple[HostedTool, ...] = ()
+    """What the server searches for the model; not among the tools."""
 
 
 @dataclass

@@ -22,6 +22,7 @@ from vivavoce.realtime.values import (
     Item,
     Response,
     ResponseParams,
+    Source,
     TranscriptionUsage,
     unknown_field,
 )
@@ -537,6 +538,25 @@ class ResponseTimings(ServerEvent, frozen=True, kw_only=True, tag="vivavoce.resp
     """From the last sample of speech to the first sample of the answer."""
 
 
+class SearchStarted(ServerEvent, frozen=True, kw_only=True, tag="vivavoce.search.started"):
+    """The server searches something for an answer. Only to clients that ask."""
+
+    response_id: str
+    tool: str
+    """`file_search` or `web_search`."""
+    query: str
+
+
+class SearchDone(ServerEvent, frozen=True, kw_only=True, tag="vivavoce.search.done"):
+    """A search has ended. Only to clients that ask."""
+
+    response_id: str
+    tool: str
+    query: str
+    sources: tuple[Source, ...] = ()
+    """What was found, the best first."""
+
+
 AnyServerEvent: TypeAlias = (
     Error
     | SessionCreated
@@ -588,6 +608,8 @@ AnyServerEvent: TypeAlias = (
     | OverlapStarted
     | OverlapEnded
     | ResponseTimings
+    | SearchStarted
+    | SearchDone
 )
 
 # JSON ----------------------------------------------------------------------------------------------------------------

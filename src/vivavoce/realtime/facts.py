@@ -9,7 +9,7 @@ import msgspec
 if TYPE_CHECKING:
     from vivavoce.realtime.conversation import Prompt
     from vivavoce.realtime.events import ResponseTimings
-    from vivavoce.realtime.values import AudioFormat, McpError, McpTool, RemoteTool
+    from vivavoce.realtime.values import AudioFormat, McpError, McpTool, RemoteTool, Source
 
 
 class Fact(msgspec.Struct, frozen=True, tag=True):
@@ -82,6 +82,16 @@ class Called(Fact, frozen=True):
     call_id: str | None = None
 
 
+class Searched(Fact, frozen=True):
+    """The server searches something for the answer, or has done so."""
+
+    response_id: str
+    tool: str
+    query: str
+    sources: tuple[Source, ...] | None = None
+    """What was found, None while it is looked for."""
+
+
 class Listed(Fact, frozen=True):
     """A remote server told its tools, or did not."""
 
@@ -131,6 +141,7 @@ AnyFact: TypeAlias = (
     | Said
     | Spoke
     | Called
+    | Searched
     | Listed
     | Returned
     | Finished

@@ -50,6 +50,8 @@ from vivavoce.realtime.events import (
     RateLimitsUpdated,
     ResponseCancel,
     ResponseCreate,
+    SearchDone,
+    SearchStarted,
     ServerEvent,
     SessionCreated,
     SessionUpdate,
@@ -78,6 +80,7 @@ from vivavoce.realtime.facts import (
     Paused,
     Returned,
     Said,
+    Searched,
     Spoke,
     Started,
     Stopped,
@@ -86,6 +89,7 @@ from vivavoce.realtime.facts import (
     Transcribe,
     Unheard,
 )
+from vivavoce.realtime.hosted import check_searches, hosted_tools
 from vivavoce.realtime.remote import Offer, RemoteTools, check_tools, shown
 from vivavoce.realtime.values import (
     AnySession,
@@ -129,6 +133,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from vivavoce.realtime.answer import Mint
+    from vivavoce.realtime.conversation import HostedTool
 
 Input: TypeAlias = AnyClientEvent | AnyFact
 Output: TypeAlias = AnyServerEvent | AnyCommand
@@ -311,6 +316,11 @@ class ServerSession:
         return self._remote.equip(prompt, self._speaks.tools, self._speaks.tool_choice)[0]
 
     @property
+    def searches(self) -> tuple[HostedTool, ...]:
+        """Return what the server searches for the model."""
+        return hosted_tools(_extensions(self.session), getattr(self.session, "tools", ()))
+
+    @property
     def speaking(self) -> str | None:
         """Return the id that the utterance being spoken will have as an item, or None."""
         turn = self._overlap.turn if self._overlap else self._turn
@@ -376,7 +386,7 @@ class ServerSession:
                 return self._heard(fact)
             case Unheard():
                 return self._unheard(fact)
-            case Said() | Spoke() | Called() | Finished():
+            case Said() | Spoke() | Called() | Searched() | Finished():
                 return self._answered(fact, now)
             case Listed():
                 return self._listed(fact)
@@ -863,21 +873,24 @@ class ServerSession:
         session = self._speaks
         tokens = _given(params.max_output_tokens, session.max_output_tokens)
         choice = _given(params.tool_choice, session.tool_choice)
-        hosted = _extensions(session).hosted
+        tools = _given(params.tools, session.tools)
+        hosted, searches = _extensions(session).hosted, hosted_tools(_extensions(session), tools)
+        ours = {search.name for search in searches}
         return Prompt(
             instructions=_given(params.instructions, session.instructions),
             tools=tuple(
                 PromptTool(name=tool.name, description=tool.description or "", parameters=_schema(tool))
-                for tool in _given(params.tools, session.tools)
+                for tool in tools
                 if isinstance(tool, FunctionTool) and tool.name not in hosted
             ),
             tool_choice=choice.name
-            if isinstance(choice, FunctionChoice) and choice.name not in hosted
+            if isinstance(choice, FunctionChoice) and (choice.name not in hosted or choice.name in ours)
             else choice
             if isinstance(choice, str)
             else "auto",
             parallel_tool_calls=_given(params.parallel_tool_calls, session.parallel_tool_calls) is not False,
             max_output_tokens=None if tokens == "inf" else tokens,
+            hosted=searches,
         )
 
     def _generate(self, waiting: _Open) -> Outputs:
@@ -910,7 +923,7 @@ class ServerSession:
             self._forgotten.update(_references(tuple(given for given, _ in pairs[:dropped])))
         return tuple(items[dropped:])
 
-    def _answered(self, fact: Said | Spoke | Called | Finished, now: float) -> Outputs:
+    def _answered(self, fact: Said | Spoke | Called | Searched | Finished, now: float) -> Outputs:
         waiting = self._open.get(fact.response_id)
         if waiting is None:
             return
@@ -932,6 +945,8 @@ class ServerSession:
                     yield from self._remote.call(waiting.answer, offer, fact.arguments)
                 else:
                     yield from waiting.answer.call(fact.name, fact.arguments, fact.call_id)
+            case Searched():
+                yield from self._searched(fact, waiting.answer)
             case Finished():
                 ended = fact.response_id == self._current and fact.error is None
                 yield from self._finish(fact)
@@ -939,6 +954,17 @@ class ServerSession:
                     self._quiet_since = max(self._played_until, now)
             case _:
                 assert_never(fact)
+
+    def _searched(self, fact: Searched, answer: Answer) -> Outputs:
+        """Tell of a search, and name its sources in the answer; only to those who ask."""
+        if not _extensions(self.session).sources:
+            return
+        told = {"response_id": fact.response_id, "tool": fact.tool, "query": fact.query}
+        if fact.sources is None:
+            yield SearchStarted(**told)
+        else:
+            answer.cite(fact.sources)
+            yield SearchDone(**told, sources=fact.sources)
 
     def _finish(self, fact: Finished) -> Outputs:
         if fact.error is not None:
@@ -1103,6 +1129,7 @@ def _check_settings(session: AnySession) -> None:
     if isinstance(session, TranscriptionSession):
         return
     check_tools(session.tools, "session.tools")
+    check_searches(_extensions(session), "session.vivavoce")
     _check_modalities(session.output_modalities, "session.output_modalities")
     _check_format(session.audio.output.format, "session.audio.output.format", session)
 

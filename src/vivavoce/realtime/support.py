@@ -42,6 +42,8 @@ SERVER_EVENTS: Final = {
     "the answer goes on and is to be paused until `overlap_ended` or `input_audio_buffer.speech_started`",
     "vivavoce.input_audio_buffer.overlap_ended": "extension: likewise; the answer was not interrupted, no item follows",
     "vivavoce.response.timings": "extension: only where `session.vivavoce.timings` asks for it",
+    "vivavoce.search.started": "extension: only where `session.vivavoce.sources` asks for it",
+    "vivavoce.search.done": "extension: likewise; `sources` is empty where nothing answers",
 }
 SETTINGS: Final = {
     "object": FIXED,
@@ -57,13 +59,13 @@ SETTINGS: Final = {
     "audio.output.voice": "done; an unknown voice is spoken by the default one",
     "audio.output.role": ECHOED,
     "tools": "done: functions, and servers of remote tools (`mcp`)",
-    "tool_choice": "done; `auto` where it names what the server runs",
     "reasoning": ECHOED,
     "prompt": ECHOED,
     "tracing": ECHOED,
     "include": ECHOED,
     "truncation": "done: `auto`, `disabled` (`context_length_exceeded`), `retention_ratio`; tokens are estimated",
-    "vivavoce": "extension: `partials`, `timings`, `any_rate`, `adaptive`, `considerate`, `hosted`; "
+    "vivavoce": "extension: `partials`, `timings`, `any_rate`, `adaptive`, `considerate`, `hosted`, `search` "
+    "(the server searches `files`, the `web`), `sources` (names them: events, `annotations` of the answer); "
     "told in return: `voices`, `context_tokens`",
 }
 ITEMS: Final = {
@@ -75,7 +77,7 @@ RESPONSES: Final = {
     "prompt": IGNORED,
     "reasoning": IGNORED,
     "vivavoce": "extension: `say`, words that are spoken as they are, without asking the model",
-} | {name: SETTINGS[name] for name in ("tools", "tool_choice")}
+} | {"tools": SETTINGS["tools"]}
 
 _ITEM: Final = {"type": "message", "role": "user", "content": []}
 _CREATE: Final = "conversation.item.create"
@@ -144,7 +146,7 @@ DIALECTS: Final = (
     ("GA", "every connection that shows nothing else; the beta's input fields are accepted too"),
     ("Yandex AI Studio", "model `gpt://…`, authorization `Api-Key …`, or settings with both modalities and no `type`:"),
     ("", "any PCM rate, a transcript without asking, `output_text` beside the sound's transcript, few and long deltas"),
-    ("", "`web_search` and `file_search` are accepted and echoed; nothing runs them yet and the model is not told"),
+    ("", "the functions `web_search` and `file_search` (description: id of the index) are run by the server, unseen"),
     ("beta", "header `OpenAI-Beta: realtime=v1` or sub-protocol `openai-beta.realtime-v1`: its names and shapes"),
 )
 

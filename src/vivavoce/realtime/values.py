@@ -266,6 +266,34 @@ class TranscriptionAudio(Value, frozen=True, kw_only=True):
     input: TranscriptionInput = TranscriptionInput()
 
 
+class FileSearch(Value, frozen=True, kw_only=True):
+    """The server searches vector stores for the model; named as in OpenAI's Responses API."""
+
+    vector_store_ids: tuple[str, ...]
+    """At least one."""
+    max_num_results: Annotated[int, Meta(ge=1, le=50)] | None = None
+    filters: dict[str, Any] | None = None
+    """Comparisons of attributes."""
+
+
+class WebSearch(Value, frozen=True, kw_only=True):
+    """The server searches the web for the model."""
+
+    allowed_domains: tuple[str, ...] = ()
+    """Only these sites and those below them; all where it is empty."""
+    region: Annotated[str, Meta(max_length=64)] | None = None
+    """ISO 3166 country that the person is in."""
+    context_size: Literal["low", "medium", "high"] = "medium"
+    """How much is read of each page."""
+
+
+class Searches(Value, frozen=True, kw_only=True):
+    """What the server searches for the model."""
+
+    files: FileSearch | None = None
+    web: WebSearch | None = None
+
+
 class Extensions(Value, frozen=True, kw_only=True):
     """What our own clients may ask for, and no other client ever sees."""
 
@@ -281,6 +309,10 @@ class Extensions(Value, frozen=True, kw_only=True):
     """Go on with an answer over which somebody coughs, says "mm-hm" or talks to somebody else; see `speech.overlap`."""
     hosted: tuple[str, ...] = ()
     """Names of functions that the server runs; the client never sees them called."""
+    search: Searches | None = None
+    """Search for the model; the client sees nothing of it but the answer."""
+    sources: bool = False
+    """Send `vivavoce.search.started` and `vivavoce.search.done`, and name the sources of an answer in its item."""
     voices: tuple[str, ...] = ()
     """Told by the server: what `audio.output.voice` may be."""
     context_tokens: int | None = None
@@ -356,6 +388,8 @@ class Source(Value, frozen=True, kw_only=True):
     file_id: str | None = None
     quote: str | None = None
     """The words that were found there."""
+    page: int | None = None
+    """From 1, where there are pages."""
 
 
 class Annotation(Value, frozen=True, kw_only=True):
@@ -367,6 +401,7 @@ class Annotation(Value, frozen=True, kw_only=True):
     file_id: str | UnsetType = UNSET
     filename: str | UnsetType = UNSET
     quote: str | UnsetType = UNSET
+    page: int | UnsetType | None = UNSET
 
     @property
     def source(self) -> Source:
@@ -374,7 +409,17 @@ class Annotation(Value, frozen=True, kw_only=True):
         title, url, file_id, filename, quote = (
             value or None for value in (self.title, self.url, self.file_id, self.filename, self.quote)
         )
-        return Source(title=title or filename or url or file_id or "", url=url, file_id=file_id, quote=quote)
+        name = title or filename or url or file_id or ""
+        return Source(title=name, url=url, file_id=file_id, quote=quote, page=self.page or None)
+
+    @classmethod
+    def of(cls, source: Source) -> Annotation:
+        """Return the annotation that names a source."""
+        quote, page = source.quote or UNSET, source.page or UNSET
+        if source.url:
+            return cls(type="url_citation", url=source.url, title=source.title, quote=quote, page=page)
+        file_id = source.file_id or UNSET
+        return cls(type="file_citation", file_id=file_id, filename=source.title, quote=quote, page=page)
 
 
 class OutputText(Value, frozen=True, kw_only=True, tag_field="type", tag="output_text"):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
 import anyio
 from anyio import CancelScope, create_task_group
 
-from vivavoce.ports import BackendError, Call, Comparing, LinkClosed, Samples, Text, Usage
+from vivavoce.ports import BackendError, Call, Comparing, LinkClosed, Samples, Searched, Text, Usage
 from vivavoce.realtime import facts
 from vivavoce.realtime.errors import ProtocolError
 from vivavoce.realtime.events import (
@@ -25,6 +25,7 @@ from vivavoce.realtime.events import (
     ServerEvent,
     SessionUpdate,
 )
+from vivavoce.realtime.hosted import FILES
 from vivavoce.realtime.values import Extensions, Session
 from vivavoce.server import guard
 from vivavoce.server.ahead import Ahead, Budget, settled
@@ -34,6 +35,7 @@ from vivavoce.server.mcp import RemoteServers
 from vivavoce.server.outbox import UNPACED_S, Outbox, OutboxFullError
 from vivavoce.server.overhearing import Overhearing
 from vivavoce.server.recognition import Recognition
+from vivavoce.server.searching import Searching
 from vivavoce.server.thinking import Manner
 from vivavoce.server.voice import Clock, Voice
 from vivavoce.speech.overlap import SIGNS
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine
 
     from vivavoce.ports import EndOfTurn, LanguageModel, Link, SpeechToText, TextToSpeech, Vad
+    from vivavoce.realtime.conversation import HostedTool
     from vivavoce.realtime.server import Input, Output, ServerSession
     from vivavoce.speech.turns import Edge
 
@@ -217,6 +220,7 @@ class Engine:
                 case SessionUpdate():
                     self._follow_settings()
                     self._read_ahead()
+                    self._check_searches(event)
                 case _:
                     pass
 
@@ -249,6 +253,18 @@ class Engine:
         if isinstance(self.session.session, Session):
             spoken = self.session.session.audio.output.format
             self._outbox.paced = round(min(self._lead_s, UNPACED_S) * spoken.bytes_per_second * 4 / 3)
+
+    def _check_searches(self, update: SessionUpdate) -> None:
+        """Make ready what a session wants searched; what cannot be is told, and the session lives."""
+        asked, llm = update.session.get("vivavoce"), self._engines.llm
+        if isinstance(asked, dict) and asked.get("search") and isinstance(llm, Searching):
+            for tool in self.session.searches:
+                self._begin(self._check_search, llm, tool)
+
+    async def _check_search(self, llm: Searching, tool: HostedTool) -> None:
+        if trouble := await llm.check(tool):
+            param = f"session.vivavoce.search.{'files' if tool.name == FILES else 'web'}"
+            self._obey(self.session.refuse(ProtocolError("invalid_value", trouble, param=param)))
 
     # Hearing ---------------------------------------------------------------------------------------------------------
 
@@ -436,6 +452,8 @@ class Engine:
                             await voice.say(text, thinking.rehearsal)
                         case Call(name=name, arguments=arguments, call_id=call_id):
                             self.step(facts.Called(generate.response_id, name, arguments, call_id))
+                        case Searched(tool=tool, query=query, sources=sources):
+                            self.step(facts.Searched(generate.response_id, tool, query, sources))
                         case Usage():
                             usage = thought
                         case BackendError():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import anyio
 import numpy as np
 
-from vivavoce.ports import BackendError, Call, Heard, Text, Usage
+from vivavoce.ports import BackendError, Heard, Piece
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Sequence
@@ -79,13 +79,13 @@ async def judge(eot: EndOfTurn, sound: Samples) -> float:
     return probability
 
 
-async def think(llm: LanguageModel, prompt: Prompt) -> AsyncGenerator[Text | Call | Usage, None]:
+async def think(llm: LanguageModel, prompt: Prompt) -> AsyncGenerator[Piece, None]:
     """Yield the pieces of an answer.
 
     Raises:
         BackendError: the model failed, broke, or took too long for a piece.
     """
-    async with aclosing(_guarded(llm.generate(prompt), Text | Call | Usage, _LLM, THINKING_S)) as guarded:
+    async with aclosing(_guarded(llm.generate(prompt), Piece, _LLM, THINKING_S)) as guarded:
         async for piece in guarded:
             yield piece
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from anyio import CancelScope
 
 from vivavoce.aio import Spool
-from vivavoce.ports import BackendError, Call, Text, Usage
+from vivavoce.ports import BackendError, Piece, Searched, Text
 from vivavoce.server import guard
 from vivavoce.server.venture import Venture
 from vivavoce.speech.sentences import Sentences, speakable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vivavoce.realtime.conversation import Prompt
     from vivavoce.server.voice import Clock
 
-Thought: TypeAlias = Text | Call | Usage | BackendError
+Thought: TypeAlias = Piece | BackendError
 
 
 class Reciter:
@@ -30,7 +30,7 @@ class Reciter:
     def __init__(self, text: str) -> None:
         self._text = text
 
-    async def generate(self, prompt: Prompt) -> AsyncGenerator[Text | Call | Usage, None]:  # noqa: ARG002
+    async def generate(self, prompt: Prompt) -> AsyncGenerator[Piece, None]:  # noqa: ARG002
         """Yield the text."""
         yield Text(self._text)
 
@@ -165,7 +165,8 @@ class Thinking:
             async for piece in pieces:
                 if not leads():
                     return
-                self._begin()
+                if not isinstance(piece, Searched):
+                    self._begin()
                 if isinstance(piece, Text) and self.manner.spoken:
                     self._say(sentences.feed(piece.text))
                 else:

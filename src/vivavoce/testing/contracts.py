@@ -15,7 +15,18 @@ import msgspec
 import numpy as np
 from anyio.lowlevel import checkpoint
 
-from vivavoce.ports import BackendError, Call, Heard, LanguageModel, Samples, SpeechToText, Text, TextToSpeech, Usage
+from vivavoce.ports import (
+    BackendError,
+    Call,
+    Heard,
+    LanguageModel,
+    Piece,
+    Samples,
+    SpeechToText,
+    Text,
+    TextToSpeech,
+    Usage,
+)
 from vivavoce.realtime.conversation import Prompt, PromptMessage
 from vivavoce.testing.engines import tone
 
@@ -199,8 +210,8 @@ async def _check_mishap(stream: AsyncGenerator[Any, None]) -> None:
         _promise(bool(error.code and error.message), "an error has a code and says what to do")
 
 
-def _check_answer(pieces: list[Text | Call | Usage]) -> None:
-    _promise(all(isinstance(piece, Text | Call | Usage) for piece in pieces), "an answer is text, calls and usage")
+def _check_answer(pieces: list[Piece]) -> None:
+    _promise(all(isinstance(piece, Piece) for piece in pieces), "an answer is text, calls and usage")
     _promise(not any(isinstance(piece, Usage) for piece in pieces[:-1]), "the usage comes once, last")
     calls = [piece for piece in pieces if isinstance(piece, Call)]
     _promise(all(_is_call(call) for call in calls), "a call has a name and a JSON object")

@@ -15,7 +15,7 @@ from vivavoce.ports import BackendError, Call, Heard, Samples, Text, Usage
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
 
-    from vivavoce.ports import VadState
+    from vivavoce.ports import Passage, Query, VadState
     from vivavoce.realtime.conversation import Prompt
 
 T = TypeVar("T")
@@ -56,6 +56,29 @@ class ScriptedLanguageModel:
         if callable(self._replies):
             return self._replies(prompt)
         return _nth(self._replies, len(self.prompts) - 1)
+
+
+class ScriptedSearch:
+    """Finds the same passages whatever is looked for, or fails with the given error."""
+
+    def __init__(self, found: Sequence[Passage] | BackendError, *, delay: float = 0.0) -> None:
+        """Take what is found.
+
+        Args:
+            found: passages, the best first, or the error.
+            delay: seconds before it.
+        """
+        self.queries: list[Query] = []
+        self._found = found
+        self._delay = delay
+
+    async def search(self, query: Query) -> Sequence[Passage]:
+        """Return the passages, as many as are wanted."""
+        self.queries.append(query)
+        await anyio.sleep(self._delay)
+        if isinstance(self._found, BackendError):
+            raise self._found
+        return self._found[: query.limit]
 
 
 class ScriptedSpeechToText:

@@ -119,7 +119,9 @@ class AsyncTalk:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             stack.callback(self._person.leave)
-            hub = await stack.enter_async_context(compose.open_hub(self._settings, engines=self._engines()))
+            library = await stack.enter_async_context(compose.open_folder(self._settings))
+            opening = compose.open_hub(self._settings, engines=self._engines(), library=library)
+            hub = await stack.enter_async_context(opening)
             await hub.warm_up()
             self.agent = stack.enter_context(self._agent())
             await stack.enter_async_context(beside(partial(hub.open, self._server, watch=self._pace.watch_server)))

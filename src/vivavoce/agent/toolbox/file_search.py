@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from vivavoce.agent.functions import Found, ToolError, tool
+from vivavoce.realtime.hosted import EXAMPLES, FILES
 from vivavoce.realtime.values import Source
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def _matches(index: sqlite3.Connection, words: list[str]) -> list[Passage]:
 def file_search(files: Files) -> Any:
     """Return the tool that searches a folder."""
 
-    @tool(name="file_search", examples=EXAMPLES)
+    @tool(name=FILES, examples=EXAMPLES[FILES])
     def search(query: str) -> Found:
         """Search the user's own files and notes for passages that answer a question.
 
@@ -154,14 +155,3 @@ def file_search(files: Files) -> Any:
         return files.search(query)
 
     return search
-
-
-EXAMPLES: Final = (
-    "What do my notes say about the trip?",
-    "Search my files for the phone number of the plumber.",
-    "Look in my documents for the recipe.",
-    "Find the passage about invoices in my notes.",
-    "What did I write down about the meeting?",
-    "Does the handbook say anything about sick leave?",
-    "Посмотри в моих заметках, что там про отпуск.",
-)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vivavoce.agent.functions import Found, ToolError, tool
 from vivavoce.ports import BackendError, Query
+from vivavoce.realtime.hosted import EXAMPLES, WEB
 
 if TYPE_CHECKING:
     from vivavoce.ports import Search
@@ -17,7 +18,7 @@ TIMEOUT_S: Final = 10.0
 def web_search(web: Search) -> Any:
     """Return the tool that searches the web and tells what was found as numbered passages with their addresses."""
 
-    @tool(name="web_search", timeout=TIMEOUT_S, examples=EXAMPLES)
+    @tool(name=WEB, timeout=TIMEOUT_S, examples=EXAMPLES[WEB])
     async def search(query: str) -> Found:
         """Search the web for current or unknown facts, news and prices.
 
@@ -40,13 +41,3 @@ def web_search(web: Search) -> Any:
 
 MOST_RESULTS: Final = 10
 """The search itself is set to how many it tells."""
-
-EXAMPLES: Final = (
-    "Search the web for the opening hours of the Louvre.",
-    "What's in the news today?",
-    "Look up who won the match yesterday.",
-    "Find out online what a ticket costs.",
-    "Google the latest version of Python.",
-    "Find a recipe for borscht on the internet.",
-    "Найди в интернете новости.",
-)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from vivavoce.ports import BackendError, Call, Text, Usage
+from vivavoce.ports import BackendError, Call, Searched, Text, Usage
 from vivavoce.realtime.conversation import Prompt, PromptMessage, PromptTool, ToolCall
 from vivavoce.server import guard
 from vivavoce.server.http.wire import EVENTS, JSON, ApiError, ErrorBody, Made, failed, read_json, server_sent
@@ -213,6 +213,8 @@ class _Answering:
                         calls.append(self._call(piece))
                     case Usage():
                         self._usage = piece
+                    case Searched():
+                        pass
         message = ChatAnswer(role="assistant", content=text or None, tool_calls=calls or UNSET)
         choice = ChatChoice(message=message, finish_reason=self._reason())
         yield msgspec.json.encode(self._completion("chat.completion", choice, usage=_spent(self._usage)))
@@ -235,6 +237,8 @@ class _Answering:
                             yield self._chunk(ChatAnswer(tool_calls=[call]))
                         case Usage():
                             self._usage = piece
+                        case Searched():
+                            pass
         except BackendError as wrong:
             if first:
                 raise
