@@ -56,7 +56,7 @@ LONGEST_OFFERED: Final = 6000
 
 WORTH_A_LOOK: Final = 0.1
 """Score of a passage from which its sentences are looked at."""
-MOST_CLAIMS: Final = 12
+MOST_CLAIMS: Final = 8
 """Sentences that are looked at: each takes its time."""
 ANSWERS: Final = 0.53
 """Worth of a sentence from which it is taken for the answer."""
