@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
 
 from vivavoce.server.auth import Access, AuthError
+from vivavoce.server.console import console_routes
 from vivavoce.server.http.gate import Gate
 from vivavoce.server.http.routes import answer_error, http_routes
 from vivavoce.server.http.wire import ApiError
@@ -44,6 +45,7 @@ UNAUTHORIZED: Final = 3000
 """WebSocket close code (IANA registry)."""
 INDEX: Final = """vivavoce, a Realtime voice server
 
+/              in a browser: a page to talk and to look
 /v1/realtime   WebSocket: the OpenAI Realtime protocol
 /openapi.json  what else there is: models, chat, transcriptions, speech, ephemeral keys
 /healthz       200 while the process lives
@@ -79,7 +81,7 @@ def create_app(hub: Hub, access: Access | None = None) -> ASGIApp:
 
     app = Starlette(
         routes=[
-            Route("/", _index),
+            *console_routes(INDEX),
             Route("/healthz", _health),
             Route("/readyz", ready),
             Route(REALTIME, _not_upgraded),
@@ -91,10 +93,6 @@ def create_app(hub: Hub, access: Access | None = None) -> ASGIApp:
         exception_handlers=dict.fromkeys((ApiError, HTTPException, Exception), answer_error),
     )
     return Gate(app, access)
-
-
-async def _index(_: Request) -> Response:
-    return PlainTextResponse(INDEX)
 
 
 async def _health(_: Request) -> Response:

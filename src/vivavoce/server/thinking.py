@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from anyio import CancelScope
+from anyio import CancelScope, current_time
 
 from vivavoce.aio import Spool
 from vivavoce.ports import BackendError, Call, Text, Usage
@@ -106,6 +106,7 @@ class Thinking:
         self._rehearse = rehearse
         self._scope = CancelScope()
         self._thoughts: Spool[Thought] = Spool()
+        self._began_at = current_time()
         self._begun = False
         self._clock: Clock | None = None
 
@@ -131,6 +132,7 @@ class Thinking:
     async def thoughts(self, clock: Clock) -> AsyncGenerator[Thought, None]:
         """Yield what was thought already and what follows, and note when the first token came."""
         self._clock, self._rehearse = clock, None
+        clock.begun(self._began_at)
         if self._begun:
             clock.mark("first_token")
         async for thought in self._thoughts:

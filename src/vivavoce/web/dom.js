@@ -24,10 +24,7 @@ export const save = (name, text, type = 'application/jsonl') => {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 };
 
-export const seconds = (s) => {
-  const whole = Math.max(0, s);
-  return `${Math.floor(whole / 60)}:${(whole % 60).toFixed(1).padStart(4, '0')}`;
-};
+export const clock = (seconds) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(1).padStart(4, '0')}`;
 
 export const size = (bytes) => {
   if (bytes < 1000) return `${bytes} B`;

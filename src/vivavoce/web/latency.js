@@ -10,6 +10,7 @@ const STAGES = [
   ['first_token_ms', 'first token', 'until the model began to answer'],
   ['first_sentence_ms', 'first sentence', 'until there was something to say'],
   ['synthesis_ms', 'synthesis', 'until there was sound'],
+  ['network_ms', 'network', 'to the server and back'],
   ['playout_ms', 'playout', 'from the wire to the loudspeaker'],
 ];
 const KEPT = 20;

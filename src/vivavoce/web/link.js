@@ -21,7 +21,7 @@ export const ephemeralKey = async (key) => {
 
 export class Link {
   /**
-   * @param {object} on `open()`, `event(event)`, `sent(event)`, `lost(seconds)`: until the next try, `ended(why)`
+   * @param {object} on `event(event)`, `sent(event)`, `lost(seconds)`: until the next try, `ended(why)`
    * @param {() => Promise<string>} key
    */
   constructor(on, key) {
@@ -42,7 +42,9 @@ export class Link {
     return this.socket?.bufferedAmount ?? 0;
   }
 
-  async open() {
+  /** @param {string} model '' for the server's own */
+  async open(model = this.model) {
+    this.model = model;
     this.wanted = true;
     try {
       const key = await this.key();
@@ -71,7 +73,7 @@ export class Link {
   }
 
   connect(key) {
-    const url = new URL('/v1/realtime?model=vivavoce', location.href);
+    const url = new URL(`/v1/realtime?model=${encodeURIComponent(this.model || 'vivavoce')}`, location.href);
     url.protocol = url.protocol.replace('http', 'ws');
     const socket = new WebSocket(url, ['realtime', `openai-insecure-api-key.${key}`]);
     this.socket = socket;
@@ -80,7 +82,6 @@ export class Link {
       if (event.type === 'session.created') this.tries = 0;
       this.on.event(event);
     };
-    socket.onopen = () => this.on.open();
     socket.onclose = ({ code, reason }) => {
       if (this.socket !== socket) return;
       this.socket = null;

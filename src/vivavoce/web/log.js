@@ -22,7 +22,7 @@ export class Log {
     this.head = {};
     this.lines = []; // {t, way: 'in' | 'out', event}
     this.filter = '';
-    this.sound = false;
+    this.loud = false; // whether sound is listed
     this.paused = false;
     this.fresh = [];
   }
@@ -32,6 +32,7 @@ export class Log {
     this.redraw();
   }
 
+  /** @param {'in' | 'out'} way */
   add(way, event, t = (performance.now() - this.began) / 1000) {
     const line = { t, way, event: soundless(event) };
     this.lines.push(line);
@@ -39,8 +40,14 @@ export class Log {
     if (!this.paused && this.fits(line)) this.fresh.push(line);
   }
 
+  /** List other ones. @param {{filter?: string, loud?: boolean}} wanted */
+  look(wanted) {
+    Object.assign(this, wanted);
+    this.redraw();
+  }
+
   fits({ way, event }) {
-    if (!this.sound && LOUD.has(event.type)) return false;
+    if (!this.loud && LOUD.has(event.type)) return false;
     return !this.filter || `${way} ${event.type} ${event.item_id ?? ''} ${event.response_id ?? ''}`.includes(this.filter);
   }
 

@@ -20,17 +20,30 @@ export class Sound {
   }
 
   /** Open both; asks for permission. @param {{input?: string, output?: string}} devices ids */
-  async open({ input, output } = {}) {
+  async open({ input, output }) {
+    await this.speak();
+    await this.speakTo(output);
+    await this.listenTo(input);
+  }
+
+  /** Open the loudspeaker only. */
+  async speak() {
     this.context ??= new AudioContext({ latencyHint: 'interactive' });
     if (!this.playback) {
       await Promise.all(['capture-worklet', 'playback-worklet'].map((name) => this.context.audioWorklet.addModule(at(name))));
       this.playback = new AudioWorkletNode(this.context, 'playback', { numberOfInputs: 0, outputChannelCount: [2] });
-      this.playback.port.onmessage = ({ data }) => (data.type === 'report' ? this.on.report(data) : this.on.hushed(data));
+      this.playback.port.onmessage = ({ data }) => this.played(data);
       this.playback.connect(this.context.destination);
     }
     await this.context.resume();
-    await this.listenTo(input);
-    await this.speakTo(output);
+  }
+
+  /** Pass on what the loudspeaker says; what left the page is heard a little later. */
+  played({ type, heard, ...rest }) {
+    const late = (this.context.outputLatency ?? 0) * 1000;
+    const earlier = ({ item, ms }) => ({ item, ms: Math.max(0, ms - late) });
+    if (type === 'hushed') this.on.hushed(heard.map(earlier));
+    else this.on.report({ heard: heard && earlier(heard), ...rest });
   }
 
   /** Use another microphone; '' for the usual one. */
@@ -49,7 +62,7 @@ export class Sound {
 
   /** Use another loudspeaker, where the browser can. */
   async speakTo(id = '') {
-    if (this.context.setSinkId && (id || this.context.sinkId)) await this.context.setSinkId(id);
+    if (this.context?.setSinkId && (id || this.context.sinkId)) await this.context.setSinkId(id);
   }
 
   hear({ pcm, time, level }) {

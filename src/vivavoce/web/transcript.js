@@ -13,6 +13,11 @@ export class Transcript {
     this.manual = new Set(); // calls that wait for the person
   }
 
+  /** Let the person answer a call. */
+  await(call) {
+    this.manual.add(call);
+  }
+
   /** Show the state of a session. */
   render(state) {
     const outputs = new Map(state.items.filter(({ output }) => output).map(({ output }) => [output.id, output.text]));
@@ -35,7 +40,7 @@ export class Transcript {
 
   element(item, outputs, state) {
     const heard = state.playing?.item === item.id && !state.idle ? item.audioMs && state.playing.ms : null;
-    const output = item.call && outputs.get(item.call.id);
+    const output = item.call && (item.call.output ?? outputs.get(item.call.id));
     const key = JSON.stringify([item.text, item.heard, item.status, item.call, output, item.sources, heard && Math.round(heard / 100)]);
     const old = this.shown.get(item.id);
     if (old?.key === key) return old.element;

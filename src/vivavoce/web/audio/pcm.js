@@ -15,11 +15,15 @@ export const toBase64 = (buffer) => {
 /** @returns {ArrayBuffer} */
 export const fromBase64 = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer;
 
-/** @returns {number} milliseconds of sound in a base64 text */
-export const duration = (text) => {
-  const padding = text.endsWith('==') ? 2 : text.endsWith('=') ? 1 : 0;
-  return ((text.length / 4) * 3 - padding) / 2 / (RATE / 1000);
+/** @returns {number} bytes of sound in a base64 text, or in the `{bytes}` that stands for it in a log */
+export const bytesOf = (sound) => {
+  if (typeof sound !== 'string') return sound?.bytes ?? 0;
+  const padding = sound.endsWith('==') ? 2 : sound.endsWith('=') ? 1 : 0;
+  return (sound.length / 4) * 3 - padding;
 };
+
+/** @returns {number} milliseconds of that sound */
+export const duration = (sound, rate = RATE) => (bytesOf(sound) * 500) / rate;
 
 /** @param {Float32Array} samples @returns {Int16Array} */
 export const toInt16 = (samples) => Int16Array.from(samples, (x) => Math.max(-1, Math.min(1, x)) * 0x7fff);

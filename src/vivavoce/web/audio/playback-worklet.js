@@ -11,13 +11,15 @@ class Playback extends AudioWorkletProcessor {
     super();
     this.queue = new Queue(sampleRate);
     this.resampler = new Resampler(RATE, sampleRate);
-    this.item = null;
+    this.item = null; // whose sound the resampler holds
+    this.pushed = 0;
     this.level = 0;
     this.reported = 0;
     this.port.onmessage = ({ data }) => this[data.type](data);
   }
 
   push({ item, pcm }) {
+    this.pushed += 1;
     if (item !== this.item) {
       this.resampler.reset();
       this.item = item;
@@ -56,8 +58,9 @@ class Playback extends AudioWorkletProcessor {
   }
 
   report() {
-    const { idle, heard, underruns, waitingMs } = this.queue;
-    this.port.postMessage({ type: 'report', idle, heard, underruns, waitingMs, level: this.level, time: currentTime });
+    const { idle, heard, underruns } = this.queue;
+    const { pushed, level } = this;
+    this.port.postMessage({ type: 'report', idle, heard, underruns, pushed, level, time: currentTime });
     this.reported = currentTime;
     this.level = 0;
   }

@@ -1,11 +1,12 @@
 /**
  * What is to be heard, in order: pieces of items, at the context's rate. No clicks: what stops in the middle fades out,
  * what goes on fades in. An item begins when enough of it is there that the next piece will be in time; how much that is
- * follows from how often it was not.
+ * follows from how often it was not: more after a gap, less after an item without one.
  */
 
 const LEAST_S = 0.04;
 const MOST_S = 0.4;
+const CALMER = 0.9; // an item without a gap lets the next begin so much sooner
 const FADE_S = 0.005;
 
 export class Queue {
@@ -15,10 +16,11 @@ export class Queue {
     this.items = []; // {id, pieces, offset, played, queued, finished, begun}
     this.lead = LEAST_S;
     this.paused = false;
+    this.fade = 1 / (FADE_S * rate);
     this.gain = 0; // rises to 1 where something sounds
-    this.tail = 0; // the last sample, from which silence fades
+    this.tail = 0; // what sounded last, which fades where nothing follows
     this.underruns = 0;
-    this.last = null; // {id, played} of what was heard last
+    this.last = null; // {item, ms} of what was heard last
   }
 
   push(id, samples) {
@@ -36,10 +38,9 @@ export class Queue {
     for (const item of this.items) if (item.id === id) item.finished = true;
   }
 
-  /** Forget everything and return what of which item was heard, or null. */
+  /** Forget everything and return how much of each item was heard that was not heard to its end. */
   hush() {
-    const [item] = this.items;
-    const heard = item ? { item: item.id, ms: this.ms(item.played) } : null;
+    const heard = this.items.map(({ id, played }) => ({ item: id, ms: this.ms(played) }));
     this.items = [];
     this.paused = false;
     return heard;
@@ -52,12 +53,7 @@ export class Queue {
   /** What is being heard, or was last. */
   get heard() {
     const [item] = this.items;
-    if (item?.begun) return { item: item.id, ms: this.ms(item.played) };
-    return this.last && { item: this.last.id, ms: this.ms(this.last.played) };
-  }
-
-  get waitingMs() {
-    return this.ms(this.items.reduce((sum, item) => sum + item.queued, 0));
+    return item?.played ? { item: item.id, ms: this.ms(item.played) } : this.last;
   }
 
   ms(samples) {
@@ -66,17 +62,16 @@ export class Queue {
 
   /** Fill a block. */
   pull(out) {
-    const fade = 1 / (FADE_S * this.rate);
     for (let i = 0; i < out.length; i += 1) {
       const sample = this.paused ? null : this.next();
       if (sample === null) {
-        this.tail = Math.abs(this.tail) < 1e-4 ? 0 : this.tail * (1 - fade * 3);
+        this.tail = Math.abs(this.tail) < 1e-4 ? 0 : this.tail * (1 - 3 * this.fade);
         this.gain = 0;
-        out[i] = this.tail;
       } else {
-        this.gain = Math.min(1, this.gain + fade);
-        out[i] = this.tail = sample * this.gain;
+        this.gain = Math.min(1, this.gain + this.fade);
+        this.tail = this.tail * (1 - this.gain) + sample * this.gain;
       }
+      out[i] = this.tail;
     }
   }
 
@@ -89,7 +84,8 @@ export class Queue {
           if (item.begun) this.starve(item);
           return null;
         }
-        this.last = { id: item.id, played: item.played };
+        this.last = { item: item.id, ms: this.ms(item.played) };
+        this.lead = Math.max(LEAST_S, this.lead * CALMER);
         this.items.shift();
         continue;
       }
@@ -119,6 +115,6 @@ export class Queue {
   starve(item) {
     item.begun = false;
     this.underruns += 1;
-    this.lead = Math.min(MOST_S, this.lead * 1.5);
+    this.lead = Math.min(MOST_S, this.lead * 2);
   }
 }
