@@ -1,18 +1,15 @@
 /** Files and vector stores of the server: drop files, watch them being indexed, search, delete. */
 
 import { $, make, show, size } from './dom.js';
+import { request } from './link.js';
 
 const POLL_MS = 1000;
 
 export class Files {
-  /** @param {() => Promise<string>} key an API key, or '' */
-  constructor(key) {
-    this.key = key;
+  /** @param {(use: (key: string) => Promise) => Promise} withKey gives an API key, '' where none is needed */
+  constructor(withKey) {
+    this.withKey = withKey;
     this.names = new Map();
-    $('files').addEventListener('toggle', ({ newState }) => {
-      this.seen = newState === 'open';
-      if (this.seen) this.open();
-    });
     $('store').addEventListener('change', () => this.list());
     $('upload').addEventListener('change', ({ target }) => {
       this.add([...target.files]);
@@ -32,16 +29,14 @@ export class Files {
     });
   }
 
-  /** Ask the server. @returns {Promise<object>} */
-  async ask(method, path, body) {
-    const key = await this.key();
-    const headers = key ? { Authorization: `Bearer ${key}` } : {};
-    const isForm = body instanceof FormData;
-    if (body && !isForm) headers['Content-Type'] = 'application/json';
-    const answer = await fetch(`/v1/${path}`, { method, headers, body: body && !isForm ? JSON.stringify(body) : body });
-    const told = await answer.json().catch(() => ({}));
-    if (answer.ok) return told;
-    throw Object.assign(new Error(told.error?.message ?? `The server answered ${answer.status}.`), { status: answer.status });
+  /** @param {boolean} seen whether the drawer is open */
+  show(seen) {
+    this.seen = seen;
+    if (seen) this.open();
+  }
+
+  ask(method, path, body) {
+    return this.withKey((key) => request(method, path, key, body));
   }
 
   async try(work) {

@@ -20,6 +20,7 @@ export class Latency {
   constructor(list, legend) {
     this.list = list;
     this.rows = new Map();
+    this.most = BUDGET_MS * 2; // what the width of a bar stands for
     this.count = 0;
     legend.append(
       ...STAGES.map(([key, name, title]) => make('li', { title, data: { stage: key } }, name)),
@@ -40,6 +41,8 @@ export class Latency {
     if (total === 0) return;
     if (!this.rows.has(id)) this.rows.set(id, { number: (this.count += 1), element: make('li') });
     const { number, element } = this.rows.get(id);
+    this.most = Math.max(this.most, total);
+    this.list.style.setProperty('--most', this.most);
     const bar = make('span', { className: 'bar', aria: { hidden: 'true' } }, ...stages.map(piece));
     const account = stages.map(({ name, ms }) => `${name} ${Math.round(ms)}`).join(', ');
     element.title = account;

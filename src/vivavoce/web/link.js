@@ -6,18 +6,22 @@ const FINAL = new Set([1008, 3000, 4000]); // close codes after which another tr
 
 export class Refused extends Error {}
 
-/** Ask for an ephemeral key. @param {string} key an API key, or '' where none is needed */
-export const ephemeralKey = async (key) => {
-  const headers = { 'Content-Type': 'application/json', ...(key ? { Authorization: `Bearer ${key}` } : {}) };
-  const answer = await fetch('/v1/realtime/client_secrets', { method: 'POST', headers, body: '{}' });
-  const body = await answer.json().catch(() => ({}));
-  if (!answer.ok) {
-    const refusal = new Refused(body.error?.message ?? `The server answered ${answer.status}.`);
-    refusal.status = answer.status;
-    throw refusal;
-  }
-  return body.value;
+/**
+ * Ask the server over HTTP.
+ * @param {string} key an API key, or '' where none is needed
+ * @param {FormData | object} body
+ */
+export const request = async (method, path, key, body) => {
+  const headers = key ? { Authorization: `Bearer ${key}` } : {};
+  const isJson = body && !(body instanceof FormData);
+  if (isJson) headers['Content-Type'] = 'application/json';
+  const answer = await fetch(`/v1/${path}`, { method, headers, body: isJson ? JSON.stringify(body) : body });
+  const told = await answer.json().catch(() => ({}));
+  if (answer.ok) return told;
+  throw Object.assign(new Refused(told.error?.message ?? `The server answered ${answer.status}.`), { status: answer.status });
 };
+
+export const ephemeralKey = async (key) => (await request('POST', 'realtime/client_secrets', key, {})).value;
 
 export class Link {
   /**

@@ -92,9 +92,16 @@ export class Log {
   }
 }
 
+/** What tells an event from others of its type. */
+const gist = ({ delta, transcript, text, error, item, response, total_ms: ms }) => {
+  if (ms) return `${Math.round(ms)} ms`;
+  const told = delta ?? transcript ?? text ?? error?.message ?? item?.type ?? response?.status ?? '';
+  return typeof told === 'string' ? told : `${told.bytes} bytes`;
+};
+
 const row = ({ t, way, event }) => {
   const arrow = make('span', { className: way, title: way === 'in' ? 'from the server' : 'to the server' }, way === 'in' ? '↓' : '↑');
-  const summary = make('summary', {}, make('time', {}, t.toFixed(3)), arrow, make('code', {}, event.type));
+  const summary = make('summary', {}, make('time', {}, t.toFixed(3)), arrow, make('code', {}, event.type), make('small', {}, gist(event)));
   const details = make('details', {}, summary);
   details.addEventListener('toggle', () => {
     if (!details.open || details.children.length > 1) return;

@@ -1,11 +1,9 @@
 /** The page put together: what a person does, what the server tells, and what is seen of both. */
 
 import { $, clock, make, show } from './dom.js';
-import { Files } from './files.js';
 import { Latency } from './latency.js';
 import { Link, ephemeralKey } from './link.js';
 import { Log } from './log.js';
-import { Replay, read } from './replay.js';
 import { Scene } from './scene.js';
 import { mood, recall } from './session.js';
 import { OWN, Settings } from './settings.js';
@@ -27,7 +25,10 @@ const timeline = new Timeline($('timeline'));
 const log = new Log($('log'), $('count'));
 const scene = new Scene({ timeline, latency: new Latency($('latency'), $('stages')) });
 const settings = new Settings(update);
-const transcript = new Transcript($('transcript'), (call, output) => happened({ type: '.returned', call, output }));
+const transcript = new Transcript($('transcript'), {
+  returned: (call, output) => happened({ type: '.returned', call, output }),
+  approved: (request, approve) => happened({ type: '.approved', request, approve }),
+});
 const sound = new Sound({ frame, report, hushed: (heard) => happened({ type: '.hushed', heard }), gone: unplugged });
 const link = new Link({ event: told, sent: (event) => log.add('out', event), lost, ended }, () => withKey(ephemeralKey));
 
@@ -35,9 +36,8 @@ let replay = null;
 let on = false; // whether a session is wanted
 let heldMs = null; // how long push-to-talk has been held
 let apiKey = sessionStorage.getItem('vivavoce.key') ?? '';
+let files = null;
 const asked = new Set(); // events that another server may well refuse
-
-new Files(() => withKey((key) => key));
 
 // The session ------------------------------------------------------------------------------------------------------
 
@@ -59,6 +59,7 @@ const effects = {
     if (own) happened({ type: '.returned', call: call.id, output: ran(own, call) });
     else transcript.await(call.id);
   },
+  ask: ({ call }) => transcript.await(call.id),
 };
 
 const perform = (effect) => effects[effect.do](effect);
@@ -82,8 +83,7 @@ function told(event) {
 function begin(session) {
   settings.offer(session);
   scene.begin();
-  asked.add(link.send({ type: 'session.update', session: { type: 'realtime', vivavoce: settings.extensions() } })?.event_id);
-  link.send({ type: 'session.update', session: settings.session(session) });
+  configure(session);
   recall(scene.state).forEach((event) => link.send(event));
   tell('');
   render();
@@ -92,9 +92,14 @@ function begin(session) {
 function update() {
   show($('applied'), '');
   render();
-  if (!link.isOpen) return;
-  asked.add(link.send({ type: 'session.update', session: { type: 'realtime', vivavoce: settings.extensions() } }).event_id);
-  link.send({ type: 'session.update', session: settings.session(scene.state.settings) });
+  if (link.isOpen) configure(scene.state.settings);
+}
+
+/** Ask for the settings; for our own extensions apart, as another server refuses them. */
+function configure(now) {
+  const extensions = { type: 'realtime', vivavoce: settings.extensions() };
+  asked.add(link.send({ type: 'session.update', session: extensions })?.event_id);
+  link.send({ type: 'session.update', session: settings.session(now) });
 }
 
 function lost(seconds) {
@@ -274,12 +279,12 @@ function draw(at) {
 
 // A recording ------------------------------------------------------------------------------------------------------
 
-async function open(files) {
-  const written = files.find(({ name }) => name.endsWith('.jsonl'));
-  const heard = files.find(({ name }) => name.endsWith('.wav'));
+async function open(chosen) {
+  const [written, heard] = ['.jsonl', '.wav'].map((end) => chosen.find(({ name }) => name.endsWith(end)));
   try {
     if (!written && !(heard && replay)) throw new Error('Choose the session.jsonl of a recording, and its conversation.wav for the sound.');
     if (written) {
+      const { Replay, read } = await import('./replay.js');
       if (on) end();
       leave();
       const recording = read(await written.text());
@@ -377,6 +382,10 @@ addEventListener('keydown', (event) => {
   }
 });
 addEventListener('keyup', ({ key }) => key === ' ' && release());
+$('files').addEventListener('toggle', async ({ newState }) => {
+  files ??= new (await import('./files.js')).Files(withKey);
+  files.show(newState === 'open');
+});
 addEventListener('recolour', () => timeline.learnColours());
 navigator.mediaDevices?.addEventListener('devicechange', () => on && listDevices());
 

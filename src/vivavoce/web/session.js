@@ -4,7 +4,7 @@
  *
  * `step(state, what)` takes a server event, or one of ours (their types begin with a dot), and returns effects:
  *   {do: 'send', event}, {do: 'play', item, audio}, {do: 'finish', item}, {do: 'hush'}, {do: 'pause'}, {do: 'resume'},
- *   {do: 'run', call}, {do: 'say', who, text}: a message is whole, {do: 'mark', kind, …}, {do: 'warn', message}
+ *   {do: 'run', call}, {do: 'ask', call}: whether the server may, {do: 'say', who, text}: a message is whole, {do: 'mark', kind, …}, {do: 'warn', message}
  */
 
 import { RATE, duration } from './audio/pcm.js';
@@ -224,6 +224,7 @@ const handlers = {
   'response.output_item.done': (state, { response_id: id, item }) => {
     const { call, text } = insert(state, item);
     if (item.type === 'message') return [{ do: 'say', who: 'assistant', text }];
+    if (call?.ask) return [{ do: 'ask', call }];
     if (item.type !== 'function_call') return undefined;
     answer(state, id).calls.push({ id: item.call_id, output: null });
     return [{ do: 'run', call }];

@@ -1,14 +1,15 @@
 /** The conversation as text: what was said, what of it was not heard, tool calls, sources. */
 
 import { make } from './dom.js';
+import { heardLength } from './session.js';
 
 const NAMES = { user: 'You', assistant: 'Agent', system: 'System' };
 
 export class Transcript {
-  /** @param {HTMLElement} list @param {(call: string, output: string) => void} answer */
-  constructor(list, answer) {
+  /** @param {HTMLElement} list @param {object} on `returned(call, output)`, `approved(request, approve)` */
+  constructor(list, on) {
     this.list = list;
-    this.answer = answer;
+    this.on = on;
     this.shown = new Map(); // by id: {element, key}
     this.manual = new Set(); // calls that wait for the person
   }
@@ -39,25 +40,26 @@ export class Transcript {
   }
 
   element(item, outputs, state) {
-    const heard = state.playing?.item === item.id && !state.idle ? item.audioMs && state.playing.ms : null;
+    const heard = item.audioMs && !state.idle ? heardNow(item, state) : null;
     const output = item.call && (item.call.output ?? outputs.get(item.call.id));
-    const key = JSON.stringify([item.text, item.heard, item.status, item.call, output, item.sources, heard && Math.round(heard / 100)]);
+    const key = JSON.stringify([item.text, item.heard, item.status, item.call, output, item.sources, heard, this.manual.has(item.call?.id)]);
     const old = this.shown.get(item.id);
     if (old?.key === key) return old.element;
     const element = old?.element ?? make('li', { data: { role: item.call ? 'tool' : item.role, item: item.id } });
-    element.replaceChildren(...(item.call ? this.card(item, output) : this.words(item)));
+    element.replaceChildren(...(item.call ? this.card(item, output) : this.words(item, heard)));
     this.shown.set(item.id, { element, key });
     return element;
   }
 
-  words(item) {
-    const cut = item.heard ?? item.text.length;
-    const unheard = item.text.slice(cut);
+  words({ role, text, heard, sources }, now) {
+    const cut = heard ?? now ?? text.length;
+    const rest = text.slice(cut);
+    const kind = heard === null ? make('span', { className: 'coming' }, rest) : make('s', { title: 'not heard' }, rest);
     return [
-      make('b', {}, NAMES[item.role] ?? item.role),
-      make('p', {}, item.text.slice(0, cut), unheard && make('s', { title: 'not heard' }, unheard)),
-      item.sources.length ? make('ul', { className: 'sources' }, ...item.sources.map(source)) : null,
-    ].filter(Boolean);
+      make('b', {}, NAMES[role] ?? role),
+      make('p', {}, text.slice(0, cut), rest && kind),
+      ...(sources.length ? [make('ul', { className: 'sources' }, ...sources.map(source))] : []),
+    ];
   }
 
   partial({ item, text }) {
@@ -68,12 +70,25 @@ export class Transcript {
   }
 
   card({ call }, output) {
-    const state = output === undefined ? 'running' : 'done';
-    const body = [make('pre', {}, pretty(call.arguments))];
-    if (output !== undefined) body.push(make('pre', {}, pretty(output)));
-    else if (this.manual.has(call.id)) body.push(this.form(call));
+    const waits = this.manual.has(call.id) && output === undefined;
+    const state = waits ? 'waits for you' : output === undefined ? 'runs' : 'done';
     const summary = make('summary', {}, make('code', {}, call.name), ` ${state}`);
-    return [make('b', {}, 'Tool'), make('details', { className: 'card', open: this.manual.has(call.id) }, summary, ...body)];
+    const details = make('details', { className: 'card', open: waits }, summary, make('pre', {}, pretty(call.arguments)));
+    if (output !== undefined) details.append(make('pre', {}, pretty(output)));
+    else if (waits) details.append(call.ask ? this.question(call) : this.form(call));
+    return [make('b', {}, 'Tool'), details];
+  }
+
+  question({ id }) {
+    const choice = (name, approve) => {
+      const button = make('button', { type: 'button' }, name);
+      button.addEventListener('click', () => {
+        this.manual.delete(id);
+        this.on.approved(id, approve);
+      });
+      return button;
+    };
+    return make('p', {}, 'The server asks before it runs this. ', choice('Allow', true), ' ', choice('Refuse', false));
   }
 
   form(call) {
@@ -82,11 +97,17 @@ export class Transcript {
     form.addEventListener('submit', (event) => {
       event.preventDefault();
       this.manual.delete(call.id);
-      this.answer(call.id, field.value);
+      this.on.returned(call.id, field.value);
     });
     return form;
   }
 }
+
+/** How much of an answer has been heard while it is being spoken. */
+const heardNow = (item, { playing, items }) => {
+  if (playing?.item === item.id) return heardLength(item, playing.ms);
+  return item === items.findLast(({ audioMs }) => audioMs) ? 0 : null;
+};
 
 const source = ({ title, url, quote }) =>
   make('li', { title: quote ?? '' }, url?.match(/^https?:/) ? make('a', { href: url, rel: 'noreferrer', target: '_blank' }, title || url) : title);
