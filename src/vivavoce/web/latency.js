@@ -36,7 +36,7 @@ export class Latency {
 
   /** Show the account of a response; a second call with more replaces the first. */
   set(id, timings) {
-    const stages = STAGES.map(([key, name]) => ({ key, name, ms: timings[key] ?? 0 })).filter(({ ms }) => ms > 0);
+    const stages = STAGES.map(([key, name]) => ({ key, name, ms: timings[key] ?? 0 })).filter(({ ms }) => ms >= 0.5);
     const total = stages.reduce((sum, { ms }) => sum + ms, 0);
     if (total === 0) return;
     if (!this.rows.has(id)) this.rows.set(id, { number: (this.count += 1), element: make('li') });

@@ -1,5 +1,6 @@
 /** The raw events, both directions: filtered, paused, expanded, copied, exported. */
 
+import { bytesOf } from './audio/pcm.js';
 import { make, save } from './dom.js';
 
 const KEPT = 5000;
@@ -10,7 +11,7 @@ const LOUD = new Set(['input_audio_buffer.append', 'response.output_audio.delta'
 export const soundless = (event) => {
   const field = { 'input_audio_buffer.append': 'audio', 'response.output_audio.delta': 'delta' }[event.type];
   if (!field || typeof event[field] !== 'string') return event;
-  return { ...event, [field]: { bytes: Math.floor((event[field].length * 3) / 4) } };
+  return { ...event, [field]: { bytes: bytesOf(event[field]) } };
 };
 
 export class Log {

@@ -90,7 +90,6 @@ function begin(session) {
 }
 
 function update() {
-  show($('applied'), '');
   render();
   if (link.isOpen) configure(scene.state.settings);
 }

@@ -1,6 +1,6 @@
 /** The session's settings as a form: what is written there is asked for at once. */
 
-import { $, make } from './dom.js';
+import { $, make, show } from './dom.js';
 
 const KEPT = 'vivavoce.settings';
 
@@ -42,7 +42,7 @@ export class Settings {
     this.form.addEventListener('input', () => this.show());
     this.form.addEventListener('change', ({ target }) => {
       this.show();
-      if (!target.name || !this.form.reportValidity()) return;
+      if (!target.name || !this.form.checkValidity()) return;
       this.keep();
       changed();
     });
@@ -71,7 +71,8 @@ export class Settings {
     const told = { speed: `${speed.value}×`, silence: `${silence.value} ms`, threshold: threshold.value };
     for (const output of this.form.querySelectorAll('[data-of]')) output.textContent = told[output.dataset.of];
     for (const label of this.form.querySelectorAll('[data-for]')) label.hidden = label.dataset.for !== detection.value;
-    tools.setCustomValidity(readTools(tools.value) ? '' : 'This is no JSON list of tools.');
+    tools.setCustomValidity(readTools(tools.value) ? '' : 'The tools are no JSON list.');
+    show($('applied'), tools.validationMessage);
   }
 
   /** Offer what the server tells of itself. */

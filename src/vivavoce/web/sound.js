@@ -2,6 +2,8 @@
 
 import { fromBase64, toBase64 } from './audio/pcm.js';
 
+const MOST_LATE_S = 0.5; // some browsers tell nonsense at first
+
 const at = (name) => new URL(`./audio/${name}.js`, import.meta.url);
 
 export class Sound {
@@ -40,7 +42,7 @@ export class Sound {
 
   /** Pass on what the loudspeaker says; what left the page is heard a little later. */
   played({ type, heard, ...rest }) {
-    const late = (this.context.outputLatency ?? 0) * 1000;
+    const late = Math.min(this.context.outputLatency || 0, MOST_LATE_S) * 1000;
     const earlier = ({ item, ms }) => ({ item, ms: Math.max(0, ms - late) });
     if (type === 'hushed') this.on.hushed(heard.map(earlier));
     else this.on.report({ heard: heard && earlier(heard), ...rest });
