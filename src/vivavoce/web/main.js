@@ -14,6 +14,7 @@ import { Transcript } from './transcript.js';
 const FRAME_MS = 20;
 const DRAW_MS = 40;
 const MOST_WAITING = 1e6; // bytes that the network may owe; sound beyond that is dropped
+const SLOW_MS = 300; // a microphone that takes longer waits for permission
 const LEAST_MS = 150; // of a turn that is ended by hand
 const REFUSED = {
   NotAllowedError: 'The microphone was refused. Allow it beside the address of this page and start again, or type.',
@@ -25,15 +26,13 @@ const timeline = new Timeline($('timeline'));
 const log = new Log($('log'), $('count'));
 const scene = new Scene({ timeline, latency: new Latency($('latency'), $('stages')) });
 const settings = new Settings(update);
-const transcript = new Transcript($('transcript'), {
-  returned: (call, output) => happened({ type: '.returned', call, output }),
-  approved: (request, approve) => happened({ type: '.approved', request, approve }),
-});
+const transcript = new Transcript($('transcript'), (call, output) => happened({ type: '.returned', call, output }));
 const sound = new Sound({ frame, report, hushed: (heard) => happened({ type: '.hushed', heard }), gone: unplugged });
 const link = new Link({ event: told, sent: (event) => log.add('out', event), lost, ended }, () => withKey(ephemeralKey));
 
 let replay = null;
 let on = false; // whether a session is wanted
+let live = false; // whether there is one
 let heldMs = null; // how long push-to-talk has been held
 let apiKey = sessionStorage.getItem('vivavoce.key') ?? '';
 let files = null;
@@ -48,10 +47,6 @@ function happened(what, time = sound.now) {
 const effects = {
   send: ({ event }) => link.send(event),
   play: ({ item, audio }) => sound.play(item, audio),
-  finish: ({ item }) => sound.tell('finish', item),
-  hush: () => sound.tell('hush'),
-  pause: () => sound.tell('pause'),
-  resume: () => sound.tell('resume'),
   warn: ({ message }) => tell(message),
   say: ({ who, text }) => $('said').replaceChildren(make('p', {}, `${who === 'user' ? 'You' : 'Agent'}: ${text}`)),
   run: ({ call }) => {
@@ -59,10 +54,9 @@ const effects = {
     if (own) happened({ type: '.returned', call: call.id, output: ran(own, call) });
     else transcript.await(call.id);
   },
-  ask: ({ call }) => transcript.await(call.id),
 };
 
-const perform = (effect) => effects[effect.do](effect);
+const perform = (effect) => (effects[effect.do] ? effects[effect.do](effect) : sound.tell(effect.do, effect.item));
 
 const ran = ({ run }, call) => {
   try {
@@ -83,15 +77,16 @@ function told(event) {
 function begin(session) {
   settings.offer(session);
   scene.begin();
+  live = true;
   configure(session);
   recall(scene.state).forEach((event) => link.send(event));
-  tell('');
+  if ($('banner').className) tell('');
   render();
 }
 
 function update() {
   render();
-  if (link.isOpen) configure(scene.state.settings);
+  if (live) configure(scene.state.settings);
 }
 
 /** Ask for the settings; for our own extensions apart, as another server refuses them. */
@@ -102,6 +97,7 @@ function configure(now) {
 }
 
 function lost(seconds) {
+  live = false;
   happened({ type: '.lost' });
   tell(`The connection is lost; next try in ${Math.max(1, Math.round(seconds))} s. What was said is kept.`, 'quiet');
 }
@@ -149,21 +145,21 @@ async function start() {
 
 /** Open the microphone, or say why there is none: one can still type and hear. */
 async function listen() {
-  const devices = { input: $('input').value, output: $('output').value };
-  const permission = await navigator.permissions?.query({ name: 'microphone' }).catch(() => null);
-  if (permission?.state === 'prompt') tell('Your browser asks whether this page may use the microphone: allow it there.', 'quiet');
+  const asking = setTimeout(tell, SLOW_MS, 'Your browser asks whether this page may use the microphone: allow it there.', 'quiet');
   try {
-    await sound.open(devices);
+    await sound.open({ input: $('input').value, output: $('output').value });
     tell('');
     await listDevices();
   } catch (wrong) {
     tell(REFUSED[wrong.name] ?? `The microphone cannot be used: ${wrong.message}`);
+  } finally {
+    clearTimeout(asking);
   }
   render();
 }
 
 function end() {
-  on = false;
+  on = live = false;
   link.close();
   happened({ type: '.lost' });
   sound.close();
@@ -179,7 +175,7 @@ function unplugged() {
 function frame({ audio, time, level }) {
   timeline.add('you', time, level);
   $('level').style.transform = `scaleX(${Math.min(1, Math.sqrt(level))})`;
-  if (!link.isOpen || link.waiting > MOST_WAITING || !scene.state.settings) return;
+  if (!live || link.waiting > MOST_WAITING) return;
   if (settings.byHand && heldMs === null) return;
   if (heldMs !== null) heldMs += FRAME_MS;
   scene.sent(time, FRAME_MS);
@@ -206,7 +202,7 @@ async function listDevices() {
 }
 
 function press() {
-  if (heldMs !== null || !link.isOpen || !settings.byHand) return;
+  if (heldMs !== null || !live || !settings.byHand) return;
   heldMs = 0;
   happened({ type: '.pressed' });
   render();
@@ -251,7 +247,7 @@ function render() {
 const word = () => {
   if (replay) return `replay, ${mood(scene.state)}`;
   if (!on) return 'not connected';
-  return link.isOpen && scene.state.settings ? mood(scene.state) : 'connecting';
+  return live ? mood(scene.state) : 'connecting';
 };
 
 let drawn = 0;
@@ -263,7 +259,7 @@ function draw(at) {
   replay?.follow();
   const { state } = scene;
   show($('state'), word());
-  document.body.dataset.state = on || replay ? mood(state).split(' ')[0] : 'off';
+  document.body.dataset.state = live || replay ? mood(state).split(' ')[0] : 'off';
   $('stop').disabled = state.idle && mood(state) !== 'thinking';
   $('welcome').hidden = on || Boolean(replay) || state.items.length > 0;
   transcript.render(state);
@@ -346,7 +342,7 @@ $('dock').addEventListener('submit', async (event) => {
   const text = $('text').value.trim();
   if (!text) return;
   if (!on) await begun();
-  if (!link.isOpen) return;
+  if (!live) return;
   $('text').value = '';
   happened({ type: '.typed', text });
 });
@@ -358,7 +354,7 @@ const begun = async () => {
   render();
   await sound.speak().catch(() => null);
   await link.open(settings.model);
-  while (on && !(link.isOpen && scene.state.settings)) await new Promise((go) => setTimeout(go, 50));
+  while (on && !live) await new Promise((go) => setTimeout(go, 50));
 };
 
 const keys = {

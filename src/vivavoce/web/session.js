@@ -4,7 +4,7 @@
  *
  * `step(state, what)` takes a server event, or one of ours (their types begin with a dot), and returns effects:
  *   {do: 'send', event}, {do: 'play', item, audio}, {do: 'finish', item}, {do: 'hush'}, {do: 'pause'}, {do: 'resume'},
- *   {do: 'run', call}, {do: 'ask', call}: whether the server may, {do: 'say', who, text}: a message is whole, {do: 'mark', kind, …}, {do: 'warn', message}
+ *   {do: 'run', call}, {do: 'say', who, text}: a message is whole, {do: 'mark', kind, …}, {do: 'warn', message}
  */
 
 import { RATE, duration } from './audio/pcm.js';
@@ -87,13 +87,13 @@ const known = (raw) => ({
   output: raw.type === 'function_call_output' ? { id: raw.call_id, text: raw.output } : null,
 });
 
-/** A function that we run, or a tool that the server runs and may ask us about. */
+/** A function that we run, or a tool that the server runs. */
 const callOf = (raw) => {
   const { type, name, arguments: args = '' } = raw;
   if (type === 'function_call') return { id: raw.call_id, name, arguments: args };
-  if (type !== 'mcp_call' && type !== 'mcp_approval_request') return null;
+  if (type !== 'mcp_call') return null;
   const output = raw.error ? raw.error.message ?? 'It failed.' : raw.output ?? undefined;
-  return { id: raw.id, name: `${raw.server_label}: ${name}`, arguments: args, output, ask: type === 'mcp_approval_request' };
+  return { id: raw.id, name: `${raw.server_label}: ${name}`, arguments: args, output };
 };
 
 const insert = (state, raw, previous) => {
@@ -224,7 +224,6 @@ const handlers = {
   'response.output_item.done': (state, { response_id: id, item }) => {
     const { call, text } = insert(state, item);
     if (item.type === 'message') return [{ do: 'say', who: 'assistant', text }];
-    if (call?.ask) return [{ do: 'ask', call }];
     if (item.type !== 'function_call') return undefined;
     answer(state, id).calls.push({ id: item.call_id, output: null });
     return [{ do: 'run', call }];
@@ -299,10 +298,6 @@ const handlers = {
     response.calls.find(({ id }) => id === call).output = output;
     const item = { type: 'function_call_output', call_id: call, output };
     return [send({ type: 'conversation.item.create', item }), ...settle(state, response)];
-  },
-  '.approved': (_, { request, approve }) => {
-    const item = { type: 'mcp_approval_response', approval_request_id: request, approve };
-    return [send({ type: 'conversation.item.create', item })];
   },
   '.lost': (state) => {
     for (const response of state.responses.values()) {

@@ -6,10 +6,10 @@ import { heardLength } from './session.js';
 const NAMES = { user: 'You', assistant: 'Agent', system: 'System' };
 
 export class Transcript {
-  /** @param {HTMLElement} list @param {object} on `returned(call, output)`, `approved(request, approve)` */
-  constructor(list, on) {
+  /** @param {HTMLElement} list @param {(call: string, output: string) => void} answer */
+  constructor(list, answer) {
     this.list = list;
-    this.on = on;
+    this.answer = answer;
     this.shown = new Map(); // by id: {element, key}
     this.manual = new Set(); // calls that wait for the person
   }
@@ -75,20 +75,8 @@ export class Transcript {
     const summary = make('summary', {}, make('code', {}, call.name), ` ${state}`);
     const details = make('details', { className: 'card', open: waits }, summary, make('pre', {}, pretty(call.arguments)));
     if (output !== undefined) details.append(make('pre', {}, pretty(output)));
-    else if (waits) details.append(call.ask ? this.question(call) : this.form(call));
+    else if (waits) details.append(this.form(call));
     return [make('b', {}, 'Tool'), details];
-  }
-
-  question({ id }) {
-    const choice = (name, approve) => {
-      const button = make('button', { type: 'button' }, name);
-      button.addEventListener('click', () => {
-        this.manual.delete(id);
-        this.on.approved(id, approve);
-      });
-      return button;
-    };
-    return make('p', {}, 'The server asks before it runs this. ', choice('Allow', true), ' ', choice('Refuse', false));
   }
 
   form(call) {
@@ -97,7 +85,7 @@ export class Transcript {
     form.addEventListener('submit', (event) => {
       event.preventDefault();
       this.manual.delete(call.id);
-      this.on.returned(call.id, field.value);
+      this.answer(call.id, field.value);
     });
     return form;
   }
