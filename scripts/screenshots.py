@@ -47,7 +47,7 @@ def speech() -> Samples:
     question, rate = soundfile.read(QUESTION, dtype="float32")
     voice = next(each.sound for each in recorded(RATE) if each.name.startswith("1688"))
     pause = np.zeros(RATE, np.float32)
-    return np.concatenate([pause, resample(question, rate, RATE), *[pause] * 14, voice, *[pause] * 60])
+    return np.concatenate([pause, resample(question, rate, RATE), *[pause] * 20, voice, *[pause] * 60])
 
 
 @contextmanager
@@ -77,7 +77,8 @@ def converse(talk: Console, folder: Path, name: str = "") -> None:
     talk.waits_for("#latency .spoken-only", "playout")
     talk.waits_for("#state", "listening")
     talk.types("What time is it?")
-    talk.page.wait_for_timeout(4000)
+    talk.page.locator('#transcript [data-role="assistant"]').nth(1).wait_for()
+    talk.waits_for("#state", "listening")
     talk.types(STORY)
     talk.waits_for("#state", "speaking")
     talk.page.wait_for_timeout(1500)
@@ -125,7 +126,8 @@ def main() -> None:
                 with opened(browser, url, narrow=True) as talk:
                     converse(talk, folder, "narrow-")
                 recordings = Path(scratch, "recordings")
-                vivavoce("talk", "--profile", "fast", "--input", QUESTION, "--record", recordings, cwd=Path(scratch))
+                recording = ("--record", recordings, "--output", Path(scratch, "answer.wav"))
+                vivavoce("talk", "--profile", "fast", "--input", QUESTION, *recording, cwd=Path(scratch))
                 others(browser, url, folder, *recordings.iterdir())
         (PICTURE if not whole else folder / "console.png").write_bytes((folder / "conversation.png").read_bytes())
 

@@ -1,6 +1,6 @@
 /** Files and vector stores of the server: drop files, watch them being indexed, search, delete. */
 
-import { $, make, show, size } from './dom.js';
+import { $, make, show } from './dom.js';
 import { request } from './link.js';
 
 const POLL_MS = 1000;
@@ -128,3 +128,8 @@ export class Files {
     if (!data.length) show($('files-note'), 'Nothing was found.');
   }
 }
+
+const size = (bytes) => {
+  if (bytes < 1000) return `${bytes} B`;
+  return bytes < 1e6 ? `${(bytes / 1e3).toFixed(0)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+};

@@ -4,7 +4,12 @@ const FIRST_S = 0.5;
 const LONGEST_S = 10;
 const FINAL = new Set([1008, 3000, 4000]); // close codes after which another try is of no use
 
-export class Refused extends Error {}
+export class Refused extends Error {
+  constructor(message, status = 0) {
+    super(message);
+    this.status = status;
+  }
+}
 
 /**
  * Ask the server over HTTP.
@@ -18,7 +23,7 @@ export const request = async (method, path, key, body) => {
   const answer = await fetch(`/v1/${path}`, { method, headers, body: isJson ? JSON.stringify(body) : body });
   const told = await answer.json().catch(() => ({}));
   if (answer.ok) return told;
-  throw Object.assign(new Refused(told.error?.message ?? `The server answered ${answer.status}.`), { status: answer.status });
+  throw new Refused(told.error?.message ?? `The server answered ${answer.status}.`, answer.status);
 };
 
 export const ephemeralKey = async (key) => (await request('POST', 'realtime/client_secrets', key, {})).value;
@@ -35,15 +40,6 @@ export class Link {
     this.socket = null;
     this.wanted = false;
     this.count = 0;
-  }
-
-  get isOpen() {
-    return this.socket?.readyState === WebSocket.OPEN;
-  }
-
-  /** Bytes that the network has not taken yet. */
-  get waiting() {
-    return this.socket?.bufferedAmount ?? 0;
   }
 
   /** @param {string} model '' for the server's own */
@@ -68,7 +64,7 @@ export class Link {
 
   /** Send an event, unless there is no connection; returns it with its id. */
   send(event) {
-    if (!this.isOpen) return null;
+    if (this.socket?.readyState !== WebSocket.OPEN) return null;
     this.count += 1;
     const whole = { event_id: `page_${this.count}`, ...event };
     this.socket.send(JSON.stringify(whole));

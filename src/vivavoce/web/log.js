@@ -104,15 +104,15 @@ const row = ({ t, way, event }) => {
   const arrow = make('span', { className: way, title: way === 'in' ? 'from the server' : 'to the server' }, way === 'in' ? '↓' : '↑');
   const summary = make('summary', {}, make('time', {}, t.toFixed(3)), arrow, make('code', {}, event.type), make('small', {}, gist(event)));
   const details = make('details', {}, summary);
-  details.addEventListener('toggle', () => {
-    if (!details.open || details.children.length > 1) return;
+  details.ontoggle = () => {
+    if (details.children.length > 1) return;
     const text = JSON.stringify(event, null, 2);
     const copy = make('button', { type: 'button' }, 'Copy');
-    copy.addEventListener('click', async () => {
+    copy.onclick = async () => {
       await navigator.clipboard.writeText(text);
       copy.textContent = 'Copied';
-    });
+    };
     details.append(copy, make('pre', {}, text));
-  });
+  };
   return make('li', {}, details);
 };

@@ -2,7 +2,7 @@
 
 import { $, clock, make, show } from './dom.js';
 import { Latency } from './latency.js';
-import { Link, ephemeralKey } from './link.js';
+import { Link, Refused, ephemeralKey } from './link.js';
 import { Log } from './log.js';
 import { Scene } from './scene.js';
 import { mood, recall } from './session.js';
@@ -17,9 +17,9 @@ const MOST_WAITING = 1e6; // bytes that the network may owe; sound beyond that i
 const SLOW_MS = 300; // a microphone that takes longer waits for permission
 const LEAST_MS = 150; // of a turn that is ended by hand
 const REFUSED = {
-  NotAllowedError: 'The microphone was refused. Allow it beside the address of this page and start again, or type.',
-  NotFoundError: 'No microphone was found. Plug one in and start again, or type.',
-  NotReadableError: 'Another program keeps the microphone. Close it and start again, or type.',
+  NotAllowedError: 'was refused: allow it beside the address of this page',
+  NotFoundError: 'was not found: plug one in',
+  NotReadableError: 'is kept by another program: close it',
 };
 
 const timeline = new Timeline($('timeline'));
@@ -27,7 +27,7 @@ const log = new Log($('log'), $('count'));
 const scene = new Scene({ timeline, latency: new Latency($('latency'), $('stages')) });
 const settings = new Settings(update);
 const transcript = new Transcript($('transcript'), (call, output) => happened({ type: '.returned', call, output }));
-const sound = new Sound({ frame, report, hushed: (heard) => happened({ type: '.hushed', heard }), gone: unplugged });
+const sound = new Sound({ frame, report, hushed: (heard) => happened({ type: '.hushed', heard }), gone: listen });
 const link = new Link({ event: told, sent: (event) => log.add('out', event), lost, ended }, () => withKey(ephemeralKey));
 
 let replay = null;
@@ -35,13 +35,14 @@ let on = false; // whether a session is wanted
 let live = false; // whether there is one
 let heldMs = null; // how long push-to-talk has been held
 let apiKey = sessionStorage.getItem('vivavoce.key') ?? '';
+let pending = ''; // typed before there is a session
 let files = null;
 const asked = new Set(); // events that another server may well refuse
 
 // The session ------------------------------------------------------------------------------------------------------
 
 function happened(what, time = sound.now) {
-  for (const effect of scene.take(what, time)) perform(effect);
+  for (const effect of scene.take(what, time)) (effects[effect.do] ?? tellSound)(effect);
 }
 
 const effects = {
@@ -56,7 +57,7 @@ const effects = {
   },
 };
 
-const perform = (effect) => (effects[effect.do] ? effects[effect.do](effect) : sound.tell(effect.do, effect.item));
+const tellSound = (effect) => sound.tell(effect.do, effect.item);
 
 const ran = ({ run }, call) => {
   try {
@@ -70,17 +71,19 @@ function told(event) {
   log.add('in', event);
   if (event.type === 'error' && asked.delete(event.error?.event_id)) return;
   happened(event);
-  if (event.type === 'session.created') begin(event.session);
-  if (event.type === 'session.updated') show($('applied'), 'in effect');
+  if (event.type === 'session.created') greet(event.session);
+  if (event.type === 'session.updated') settings.note('in effect');
 }
 
-function begin(session) {
+function greet(session) {
   settings.offer(session);
   scene.begin();
   live = true;
   configure(session);
   recall(scene.state).forEach((event) => link.send(event));
   if ($('banner').className) tell('');
+  if (pending) happened({ type: '.typed', text: pending });
+  pending = '';
   render();
 }
 
@@ -124,7 +127,7 @@ const askKey = (why) =>
     show($('key-why'), why);
     dialog.onclose = () => {
       const { value } = $('key');
-      if (!dialog.returnValue) return reject(Object.assign(new Error('Without a key this server cannot be used.'), { status: 403 }));
+      if (!dialog.returnValue) return reject(new Refused('Without a key this server cannot be used.', 403));
       if ($('keep').checked) sessionStorage.setItem('vivavoce.key', value);
       resolve(value);
     };
@@ -134,12 +137,13 @@ const askKey = (why) =>
 
 // The microphone ---------------------------------------------------------------------------------------------------
 
-async function start() {
+/** Begin, with the microphone or, for who types first, without. */
+async function begin(open) {
   leave();
   on = true;
   if (!scene.state.items.length) timeline.clear();
   render();
-  await listen();
+  await open();
   if (on && !link.wanted) link.open(settings.model);
 }
 
@@ -151,7 +155,7 @@ async function listen() {
     tell('');
     await listDevices();
   } catch (wrong) {
-    tell(REFUSED[wrong.name] ?? `The microphone cannot be used: ${wrong.message}`);
+    tell(`The microphone ${REFUSED[wrong.name] ?? `cannot be used (${wrong.message})`}, then start again; or type.`);
   } finally {
     clearTimeout(asking);
   }
@@ -166,16 +170,10 @@ function end() {
   render();
 }
 
-function unplugged() {
-  tell('The microphone is gone; the usual one is used.', 'quiet');
-  $('input').value = '';
-  listen();
-}
-
 function frame({ audio, time, level }) {
   timeline.add('you', time, level);
   $('level').style.transform = `scaleX(${Math.min(1, Math.sqrt(level))})`;
-  if (!live || link.waiting > MOST_WAITING) return;
+  if (!live || link.socket?.bufferedAmount > MOST_WAITING) return;
   if (settings.byHand && heldMs === null) return;
   if (heldMs !== null) heldMs += FRAME_MS;
   scene.sent(time, FRAME_MS);
@@ -190,14 +188,12 @@ function report({ time, level, ...rest }) {
 
 async function listDevices() {
   const devices = await navigator.mediaDevices.enumerateDevices();
-  for (const [id, kind] of Object.entries({ input: 'audioinput', output: 'audiooutput' })) {
-    const found = devices.filter((device) => device.kind === kind && device.deviceId !== 'default' && device.label);
-    const { value } = $(id);
-    $(id).replaceChildren(
-      make('option', { value: '' }, 'the usual one'),
-      ...found.map(({ deviceId, label }) => make('option', { value: deviceId }, label)),
-    );
-    $(id).value = found.some(({ deviceId }) => deviceId === value) ? value : '';
+  for (const id of ['input', 'output']) {
+    const found = devices.filter(({ kind, deviceId }) => kind === `audio${id}` && deviceId && deviceId !== 'default');
+    const { value, firstElementChild: usual } = $(id);
+    $(id).replaceChildren(usual, ...found.map(({ deviceId, label }) => make('option', { value: deviceId }, label)));
+    $(id).value = value;
+    if ($(id).selectedIndex < 0) $(id).value = '';
   }
 }
 
@@ -244,10 +240,9 @@ function render() {
   $('player').hidden = !replay;
 }
 
-const word = () => {
-  if (replay) return `replay, ${mood(scene.state)}`;
-  if (!on) return 'not connected';
-  return live ? mood(scene.state) : 'connecting';
+const word = (now) => {
+  if (replay) return `replay, ${now}`;
+  return live ? now : on ? 'connecting' : 'not connected';
 };
 
 let drawn = 0;
@@ -258,9 +253,10 @@ function draw(at) {
   drawn = at;
   replay?.follow();
   const { state } = scene;
-  show($('state'), word());
-  document.body.dataset.state = live || replay ? mood(state).split(' ')[0] : 'off';
-  $('stop').disabled = state.idle && mood(state) !== 'thinking';
+  const now = mood(state);
+  show($('state'), word(now));
+  document.body.dataset.state = live || replay ? now.split(' ')[0] : 'off';
+  $('stop').disabled = state.idle && now !== 'thinking';
   $('welcome').hidden = on || Boolean(replay) || state.items.length > 0;
   transcript.render(state);
   log.draw();
@@ -310,10 +306,10 @@ const playOrPause = () => (replay.plays ? replay.pause() : replay.play());
 
 // What a person does -----------------------------------------------------------------------------------------------
 
-const click = (id, does) => $(id).addEventListener('click', does);
-const change = (id, does) => $(id).addEventListener('change', ({ target }) => does(target));
+const click = (id, does) => ($(id).onclick = does);
+const change = (id, does) => ($(id).onchange = ({ target }) => does(target));
 
-click('start', () => (on ? end() : start()));
+click('start', () => (on ? end() : begin(listen)));
 click('mute', mute);
 click('stop', stop);
 click('open-recording', () => $('recording').click());
@@ -333,29 +329,22 @@ change('recording', async (target) => {
   await open([...target.files]);
   target.value = '';
 });
-$('filter').addEventListener('input', ({ target }) => log.look({ filter: target.value }));
-$('seek').addEventListener('input', ({ target }) => replay.seek(Number(target.value)));
-$('talk').addEventListener('pointerdown', press);
+$('filter').oninput = ({ target }) => log.look({ filter: target.value });
+$('seek').oninput = ({ target }) => replay.seek(Number(target.value));
+$('talk').onpointerdown = press;
 for (const type of ['pointerup', 'pointercancel', 'blur']) addEventListener(type, release);
-$('dock').addEventListener('submit', async (event) => {
+$('dock').onsubmit = (event) => {
   event.preventDefault();
-  const text = $('text').value.trim();
-  if (!text) return;
-  if (!on) await begun();
-  if (!live) return;
-  $('text').value = '';
-  happened({ type: '.typed', text });
-});
-
-/** Start without the microphone, for who types first; resolves when the session is there. */
-const begun = async () => {
-  leave();
-  on = true;
-  render();
-  await sound.speak().catch(() => null);
-  await link.open(settings.model);
-  while (on && !live) await new Promise((go) => setTimeout(go, 50));
+  type($('text').value.trim());
 };
+
+async function type(text) {
+  if (!text) return;
+  if (live) happened({ type: '.typed', text });
+  else pending = text;
+  $('text').value = '';
+  if (!on) await begin(() => sound.speak());
+}
 
 const keys = {
   s: () => $('start').click(),
@@ -377,12 +366,12 @@ addEventListener('keydown', (event) => {
   }
 });
 addEventListener('keyup', ({ key }) => key === ' ' && release());
-$('files').addEventListener('toggle', async ({ newState }) => {
+$('files').ontoggle = async ({ newState }) => {
   files ??= new (await import('./files.js')).Files(withKey);
   files.show(newState === 'open');
-});
+};
 addEventListener('recolour', () => timeline.learnColours());
-navigator.mediaDevices?.addEventListener('devicechange', () => on && listDevices());
+if (navigator.mediaDevices) navigator.mediaDevices.ondevicechange = () => on && listDevices();
 
 show($('here'), location.host);
 $('insecure').hidden = isSecureContext;

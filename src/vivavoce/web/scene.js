@@ -55,6 +55,7 @@ export class Scene {
   mark({ kind, ms, item, response }, time) {
     const at = this.at(ms, time);
     const { timeline } = this;
+    if (kind === 'speech') timeline.end('overlap', time);
     if (kind === 'speech' || kind === 'overlap') timeline.begin(kind, at);
     else if (kind === 'overlap-ended') timeline.end('overlap', at);
     else if (kind === 'interruption') timeline.mark(kind, at);
@@ -74,7 +75,7 @@ export class Scene {
     const known = this.turns.get(turn);
     if (!known) return;
     if (known.span) known.span.to = known.at - (timings.waiting_ms ?? 0) / 1000;
-    if (timings.ahead_ms) this.timeline.between('ahead', known.at - timings.ahead_ms / 1000, known.at);
+    if (timings.ahead_ms) this.timeline.begin('ahead', known.at - timings.ahead_ms / 1000, known.at);
   }
 
   account({ id, item, turn, timings }) {

@@ -156,9 +156,7 @@ const spoken = (state, { item_id: id, delta }) => {
   item.text += delta;
 };
 
-const configured = (state, { session }) => {
-  state.settings = session;
-};
+const configured = (state, { session }) => void (state.settings = session);
 
 const rate = (state) => state.settings?.audio?.output?.format?.rate ?? RATE;
 
@@ -190,7 +188,6 @@ const handlers = {
   },
 
   'conversation.item.added': inserted,
-  'conversation.item.created': inserted,
   'conversation.item.done': inserted,
   'conversation.item.deleted': (state, { item_id: id }) => {
     state.items = state.items.filter((item) => item.id !== id);
@@ -211,7 +208,7 @@ const handlers = {
   },
   'conversation.item.input_audio_transcription.failed': (state, { item_id: id, error }) => {
     if (state.partial?.item === id) state.partial = null;
-    return [{ do: 'warn', message: error?.message ?? 'What you said could not be transcribed.' }];
+    return [{ do: 'warn', message: error.message }];
   },
 
   'response.created': (state, { response: { id } }) => {
@@ -238,12 +235,7 @@ const handlers = {
     state.idle = false;
     return [{ do: 'play', item: itemId, audio: delta }];
   },
-  'response.output_audio.done': (state, { response_id: id, item_id: item }) =>
-    answer(state, id).hushed ? [] : [{ do: 'finish', item }],
-  'response.function_call_arguments.delta': (state, { item_id: id, delta }) => {
-    const item = find(state, id);
-    if (item?.call) item.call.arguments += delta;
-  },
+  'response.output_audio.done': (_, { item_id: item }) => [{ do: 'finish', item }],
   'vivavoce.response.timings': (state, timings) => {
     const response = answer(state, timings.response_id);
     response.timings = timings;
@@ -255,8 +247,7 @@ const handlers = {
     const failed = status === 'failed' ? [{ do: 'warn', message: details?.error?.message ?? 'The answer failed.' }] : [];
     return [...settle(state, response), ...(state.wanted ? create(state) : []), ...failed];
   },
-  error: (_, { error, message: flat }) =>
-    QUIET.has(error?.code) ? [] : [{ do: 'warn', message: error?.message ?? flat ?? 'Something failed.' }],
+  error: (_, { error: { code, message: why } }) => (QUIET.has(code) ? [] : [{ do: 'warn', message: why }]),
 
   // What happens on the page ------------------------------------------------------------------------------------------
 

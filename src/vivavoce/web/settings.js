@@ -35,24 +35,19 @@ const OWN_TOOLS = JSON.stringify(
 export class Settings {
   /** @param {() => void} changed */
   constructor(changed) {
+    this.tell = changed;
     this.form = $('settings-form');
     this.fields = this.form.elements;
     this.fields.tools.value = OWN_TOOLS;
-    this.form.addEventListener('submit', (event) => event.preventDefault());
-    this.form.addEventListener('input', () => this.show());
-    this.form.addEventListener('change', ({ target }) => {
-      this.show();
-      if (!target.name || !this.form.checkValidity()) return;
-      this.keep();
-      changed();
-    });
-    $('reset').addEventListener('click', () => {
+    this.form.onsubmit = () => false;
+    this.form.oninput = () => this.show();
+    this.form.onchange = ({ target }) => target.name && this.form.checkValidity() && this.changed();
+    $('reset').onclick = () => {
       this.form.reset();
       this.fields.tools.value = OWN_TOOLS;
       this.show();
-      this.keep();
-      changed();
-    });
+      this.changed();
+    };
     this.restore();
     this.show();
   }
@@ -72,13 +67,17 @@ export class Settings {
     for (const output of this.form.querySelectorAll('[data-of]')) output.textContent = told[output.dataset.of];
     for (const label of this.form.querySelectorAll('[data-for]')) label.hidden = label.dataset.for !== detection.value;
     tools.setCustomValidity(readTools(tools.value) ? '' : 'The tools are no JSON list.');
-    show($('applied'), tools.validationMessage);
+    this.note('');
+  }
+
+  /** Say whether the settings are in effect, or what is wrong with them. */
+  note(text) {
+    show($('applied'), this.fields.tools.validationMessage || text);
   }
 
   /** Offer what the server tells of itself. */
   offer({ vivavoce, instructions }) {
     $('voices').replaceChildren(...(vivavoce?.voices ?? []).map((value) => make('option', { value })));
-    this.fields.instructions.placeholder ||= '';
     if (instructions) this.fields.instructions.placeholder = instructions;
   }
 
@@ -111,24 +110,19 @@ export class Settings {
     return { partials: true, timings: true, adaptive: adaptive.checked, considerate: considerate.checked };
   }
 
-  keep() {
-    const values = [...this.fields].filter(({ name }) => name).map((field) => [field.name, read(field)]);
-    store(() => localStorage.setItem(KEPT, JSON.stringify(Object.fromEntries(values))));
+  changed() {
+    store(() => localStorage.setItem(KEPT, JSON.stringify([...this.fields].map(({ name, value, checked }) => [name, value, checked]))));
+    this.tell();
   }
 
   restore() {
-    const kept = store(() => JSON.parse(localStorage.getItem(KEPT))) ?? {};
-    for (const [name, value] of Object.entries(kept)) {
-      const field = this.fields[name];
-      if (field?.type === 'checkbox') field.checked = value;
-      else if (field) field.value = value;
+    for (const [name, value, checked] of store(() => JSON.parse(localStorage.getItem(KEPT))) ?? []) {
+      if (name && this.fields[name]) Object.assign(this.fields[name], { value, checked });
     }
   }
 }
 
 const PCM = { type: 'audio/pcm', rate: 24000 };
-
-const read = (field) => (field.type === 'checkbox' ? field.checked : field.value);
 
 const readTools = (text) => {
   try {

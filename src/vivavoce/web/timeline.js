@@ -16,7 +16,7 @@ export class Timeline {
     new ResizeObserver(() => this.fit()).observe(canvas);
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.learnColours());
     canvas.addEventListener('wheel', ({ deltaX, deltaY }) => this.scroll(-(deltaX || deltaY) / 40), { passive: true });
-    canvas.addEventListener('keydown', ({ key }) => this.scroll({ ArrowLeft: 5, ArrowRight: -5, Home: 1e6, End: -1e6 }[key] ?? 0));
+    canvas.addEventListener('keydown', ({ key }) => this.scroll({ ArrowLeft: 5, ArrowRight: -5 }[key] ?? 0));
   }
 
   clear() {
@@ -58,17 +58,13 @@ export class Timeline {
     this.peaks[lane].set(place, Math.max(peak, this.peaks[lane].get(place) ?? 0));
   }
 
-  begin(kind, from) {
-    this.spans.push({ kind, from, to: null });
+  begin(kind, from, to = null) {
+    this.spans.push({ kind, from, to });
   }
 
   end(kind, to) {
     const span = this.last(kind);
     if (span) span.to ??= to;
-  }
-
-  between(kind, from, to) {
-    this.spans.push({ kind, from, to });
   }
 
   last(kind) {

@@ -82,11 +82,11 @@ export class Transcript {
   form(call) {
     const field = make('input', { aria: { label: `Result of ${call.name}` }, placeholder: 'result', required: true });
     const form = make('form', {}, field, make('button', {}, 'Return'));
-    form.addEventListener('submit', (event) => {
+    form.onsubmit = (event) => {
       event.preventDefault();
       this.manual.delete(call.id);
       this.answer(call.id, field.value);
-    });
+    };
     return form;
   }
 }
