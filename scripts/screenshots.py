@@ -43,11 +43,11 @@ STORY = "Tell me a long story about a lighthouse."
 
 
 def speech() -> Samples:
-    """Return what the person says: a question, and something over the second answer."""
+    """Return what the person says: a question, and later something over the answers, again and again."""
     question, rate = soundfile.read(QUESTION, dtype="float32")
     voice = next(each.sound for each in recorded(RATE) if each.name.startswith("1688"))
     pause = np.zeros(RATE, np.float32)
-    return np.concatenate([pause, resample(question, rate, RATE), *[pause] * 20, voice, *[pause] * 60])
+    return np.concatenate([pause, resample(question, rate, RATE), *[pause] * 20, *[voice, *[pause] * 8] * 9])
 
 
 @contextmanager
@@ -80,6 +80,7 @@ def converse(talk: Console, folder: Path, name: str = "") -> None:
     talk.page.locator('#transcript [data-role="assistant"]').nth(1).wait_for()
     talk.waits_for("#state", "listening")
     talk.types(STORY)
+    talk.page.locator('#transcript [data-role="assistant"]').nth(2).wait_for()
     talk.waits_for("#state", "speaking")
     talk.page.wait_for_timeout(1500)
     picture("speaking")

@@ -14,7 +14,7 @@ from vivavoce.server.console import assets
 HERE = Path(__file__).parent
 MOST = 60_000
 """Bytes of script that a conversation needs, as they are written but for comments."""
-MOST_LATER = 9_000
+MOST_LATER = 9_500
 """… and that replay and the drawer of files need besides, which load them when they are opened."""
 LATER = {"replay.js", "files.js"}
 COMMENT = re.compile(rb"/\*\*.*?\*/|\s// [^\n]*", re.DOTALL)

@@ -106,7 +106,7 @@ class Thinking:
         self._rehearse = rehearse
         self._scope = CancelScope()
         self._thoughts: Spool[Thought] = Spool()
-        self._began_at = current_time()
+        self.began_at = current_time()
         self._begun = False
         self._clock: Clock | None = None
 
@@ -132,7 +132,7 @@ class Thinking:
     async def thoughts(self, clock: Clock) -> AsyncGenerator[Thought, None]:
         """Yield what was thought already and what follows, and note when the first token came."""
         self._clock, self._rehearse = clock, None
-        clock.begun(self._began_at)
+        clock.begun(self.began_at)
         if self._begun:
             clock.mark("first_token")
         async for thought in self._thoughts:

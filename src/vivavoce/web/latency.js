@@ -36,9 +36,9 @@ export class Latency {
 
   /** Show the account of a response; a second call with more replaces the first. */
   set(id, timings) {
-    const stages = STAGES.map(([key, name]) => ({ key, name, ms: timings[key] ?? 0 })).filter(({ ms }) => ms >= 0.5);
+    const stages = STAGES.filter(([key]) => Number.isFinite(timings[key])).map(([key, name]) => ({ key, name, ms: Math.max(0, timings[key]) }));
     const total = stages.reduce((sum, { ms }) => sum + ms, 0);
-    if (total === 0) return;
+    if (!total) return;
     if (!this.rows.has(id)) this.rows.set(id, { number: (this.count += 1), element: make('li') });
     const { number, element } = this.rows.get(id);
     this.most = Math.max(this.most, total);

@@ -89,7 +89,7 @@ export class Log {
   }
 
   export() {
-    save(`vivavoce-${new Date().toISOString().slice(0, 19).replaceAll(':', '-')}.jsonl`, this.text());
+    save('session.jsonl', this.text());
   }
 }
 

@@ -102,7 +102,7 @@ function configure(now) {
 function lost(seconds) {
   live = false;
   happened({ type: '.lost' });
-  tell(`The connection is lost; next try in ${Math.max(1, Math.round(seconds))} s. What was said is kept.`, 'quiet');
+  tell(`The connection is lost; next try in ${Math.ceil(seconds)} s. What was said is kept.`, 'quiet');
 }
 
 function ended(wrong) {
@@ -149,7 +149,7 @@ async function begin(open) {
 
 /** Open the microphone, or say why there is none: one can still type and hear. */
 async function listen() {
-  const asking = setTimeout(tell, SLOW_MS, 'Your browser asks whether this page may use the microphone: allow it there.', 'quiet');
+  const asking = setTimeout(tell, SLOW_MS, 'Your browser asks for the microphone: allow it there.', 'quiet');
   try {
     await sound.open({ input: $('input').value, output: $('output').value });
     tell('');

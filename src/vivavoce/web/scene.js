@@ -84,7 +84,7 @@ export class Scene {
     this.latency.set(id, {
       ...timings,
       network_ms: this.turns.get(turn)?.network,
-      playout_ms: Number.isNaN(playout) ? null : playout,
+      playout_ms: playout, // not a number where nothing has been heard
     });
   }
 }

@@ -86,7 +86,7 @@ export class Sound {
     this.source?.disconnect();
     this.capture?.disconnect();
     this.stream?.getTracks().forEach((track) => track.stop());
-    this.stream = this.source = this.capture = null;
+    this.stream = null;
   }
 
   /** Close the microphone; what is still to be heard is forgotten. */
