@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import ViewportSize, sync_playwright
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT))
@@ -35,10 +35,11 @@ if TYPE_CHECKING:
 
 PICTURE = ROOT / "docs" / "images" / "console.png"
 RATE = 24_000
-DESK = {"width": 1280, "height": 800}
-TELEPHONE = {"width": 390, "height": 844}
+DESK = ViewportSize(width=1280, height=800)
+TELEPHONE = ViewportSize(width=390, height=844)
 UNDECIDED = "navigator.mediaDevices.getUserMedia = () => new Promise(() => {})"
 """A browser in which the person has not answered yet."""
+MANNER = "You are friendly. Stories have at least eight sentences."
 STORY = "Tell me a long story about a lighthouse."
 
 
@@ -67,6 +68,9 @@ def converse(talk: Console, folder: Path, name: str = "") -> None:
         talk.page.screenshot(path=folder / f"{name}{state}.png")
 
     picture("idle")
+    talk.page.click("[popovertarget=settings]")
+    talk.page.fill("[name=instructions]", MANNER)
+    talk.page.keyboard.press("Escape")
     talk.page.click("#start")
     talk.waits_for("#state", "listening")
     picture("listening")
@@ -119,6 +123,11 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         soundfile.write(Path(scratch, "speech.wav"), speech(), RATE)
         with browsing(driver, Path(scratch, "speech.wav")) as browser:
+            if whole:
+                recordings = Path(scratch, "recordings")
+                recording = ("--record", recordings, "--output", Path(scratch, "answer.wav"))
+                vivavoce("talk", "--profile", "fast", "--input", QUESTION, *recording, cwd=Path(scratch))
+                others(browser, url, folder, *recordings.iterdir())
             with opened(browser, url) as talk:
                 converse(talk, folder)
             if whole:
@@ -126,10 +135,6 @@ def main() -> None:
                     converse(talk, folder, "dark-")
                 with opened(browser, url, narrow=True) as talk:
                     converse(talk, folder, "narrow-")
-                recordings = Path(scratch, "recordings")
-                recording = ("--record", recordings, "--output", Path(scratch, "answer.wav"))
-                vivavoce("talk", "--profile", "fast", "--input", QUESTION, *recording, cwd=Path(scratch))
-                others(browser, url, folder, *recordings.iterdir())
         (PICTURE if not whole else folder / "console.png").write_bytes((folder / "conversation.png").read_bytes())
 
 

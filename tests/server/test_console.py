@@ -53,7 +53,9 @@ async def test_every_file_is_served_and_not_twice(engines: Callable[..., Engines
             assert (again.status_code, again.content) == (304, b"")
 
 
-@pytest.mark.parametrize("path", ["/console/", "/console/../run.py", "/console/%2e%2e/run.py", "/console/audio", "/console/x"])
+@pytest.mark.parametrize(
+    "path", ["/console/", "/console/../run.py", "/console/%2e%2e/run.py", "/console/audio", "/console/x"]
+)
 async def test_nothing_else_is_served(engines: Callable[..., Engines], serving: Serving, path: str) -> None:
     async with serving(Hub(engines())) as url, httpx.AsyncClient() as web:
         answer = await web.get(httpx.URL(http(url), raw_path=path.encode()))

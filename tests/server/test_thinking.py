@@ -69,8 +69,8 @@ async def test_thoughts_and_thinking_go_on_side_by_side_and_mark_the_first_token
 
 
 async def test_what_was_begun_ahead_says_by_how_much():
-    thinking = await begun(ScriptedLanguageModel(["Yes."]))
     for decided_after, told in ((0.5, 500.0), (-0.5, None)):
+        thinking = await begun(ScriptedLanguageModel(["Yes."]))
         clock = Clock(thinking.began_at + decided_after)
         assert [thought async for thought in thinking.thoughts(clock)]
         assert clock.timings("r").ahead_ms == (told and pytest.approx(told, abs=0.1))

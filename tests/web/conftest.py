@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import anyio
 import numpy as np
@@ -186,7 +187,7 @@ class Server:
             ready = portal.call(anyio.Event)
 
             def listening(url: str) -> None:
-                self.port = int(url.split(":")[2].split("/")[0])
+                self.port = urlsplit(url).port or 0
                 ready.set()
 
             task = portal.start_task_soon(partial(serve, hub, port=self.port, grace_s=0, on_ready=listening, **options))
@@ -218,7 +219,7 @@ def server() -> Iterator[Server]:
 @contextmanager
 def served(*arguments: str, **variables: str) -> Iterator[str]:
     """Run `vivavoce serve` and return the address of its page."""
-    command = [COMMAND, "serve", "--port", "0", *arguments]
+    command = [str(COMMAND), "serve", "--port", "0", *arguments]
     with subprocess.Popen(command, env=environment(**variables), stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:

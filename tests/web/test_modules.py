@@ -28,9 +28,7 @@ def test_modules_in_node() -> None:
 
 
 def test_the_script_is_small() -> None:
-    sizes = {
-        name: len(COMMENT.sub(b"", asset.content)) for name, asset in assets().items() if name.endswith(".js")
-    }
+    sizes = {name: len(COMMENT.sub(b"", asset.content)) for name, asset in assets().items() if name.endswith(".js")}
     assert sum(size for name, size in sizes.items() if name not in LATER) < MOST
     assert sum(size for name, size in sizes.items() if name in LATER) < MOST_LATER
 
@@ -39,5 +37,7 @@ def test_nothing_is_inline_and_nothing_from_elsewhere() -> None:
     page = assets()["index.html"].content.decode()
     assert not re.search(r"\son\w+=|\sstyle=|<style|<script(?![^>]*src=)|javascript:", page)
     for name, asset in assets().items():
-        found = re.findall(r"(?:https?:)?//[\w.-]+\.\w+", re.sub(r"http://www\.w3\.org/2000/svg", "", asset.content.decode()))
+        found = re.findall(
+            r"(?:https?:)?//[\w.-]+\.\w+", re.sub(r"http://www\.w3\.org/2000/svg", "", asset.content.decode())
+        )
         assert found == [], name

@@ -124,7 +124,10 @@ def test_the_log_is_one_of_the_protocol(console: Open, server: Server, tmp_path:
     types = {event["type"] for _, event in events}
     assert {"session.created", "input_audio_buffer.append", "response.output_audio.delta", "response.done"} <= types
     for way, event in events:
-        sounding = {name: "AAAA" if isinstance(value, dict) and set(value) == {"bytes"} else value for name, value in event.items()}
+        sounding = {
+            name: "AAAA" if isinstance(value, dict) and set(value) == {"bytes"} else value
+            for name, value in event.items()
+        }
         read = decode_server(json.dumps(sounding)) if way == "in" else decode_client(json.dumps(sounding))
         assert not isinstance(read, Unknown)
     log = SessionLog(tmp_path / "session.jsonl")
