@@ -380,7 +380,9 @@ def waiting(what: str) -> Iterator[None]:
 def _ready(url: str) -> None:
     gc.collect()
     gc.freeze()  # what start-up made stays: collections that walk it would only make answers late
-    _tell(f"Ready: {url} (Ctrl+C ends)")
+    where = urlsplit(url)
+    page = f"{where.scheme.replace('ws', 'http')}://{where.netloc}/"
+    _tell(f"Ready: {url} (Ctrl+C ends)\nTalk and look on in a browser: {page}")
 
 
 def _tell(text: str) -> None:

@@ -5,27 +5,22 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-from hashlib import sha256
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 import trustme
-from platformdirs import user_cache_path
 from tests.conformance.conftest import HEARD, STORY, TIME
 from tests.conformance.order import BARGE_IN, CALL, ITEM_CREATED, SPOKEN_ANSWER, SPOKEN_TURN, WRITTEN_ANSWER, Log, shape
+from tests.npm import NODE, NPM, installed
 
 if TYPE_CHECKING:
     from tests.server.conftest import Serving
 
     from vivavoce.server.hub import Hub
 
-NODE, NPM = shutil.which("node"), shutil.which("npm")
 SCRIPTS = Path(__file__).with_name("node")
-INSTALL = ("install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts")
 
 pytestmark = [
     pytest.mark.anyio,
@@ -36,17 +31,7 @@ pytestmark = [
 @pytest.fixture(scope="session")
 def packages() -> Path:
     """Return the folder of the packages; they are fetched once for each list of them."""
-    listed = SCRIPTS / "package.json"
-    place = user_cache_path("vivavoce-conformance") / sha256(listed.read_bytes()).hexdigest()[:16]
-    if not place.exists():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=place.parent) as scratch:
-            fresh = Path(scratch, "packages")
-            fresh.mkdir()
-            shutil.copy(listed, fresh)
-            subprocess.run([str(NPM), *INSTALL], cwd=fresh, check=True)
-            fresh.rename(place)
-    return place / "node_modules"
+    return installed(SCRIPTS / "package.json")
 
 
 @pytest.fixture

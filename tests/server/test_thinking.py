@@ -68,6 +68,14 @@ async def test_thoughts_and_thinking_go_on_side_by_side_and_mark_the_first_token
     assert clock.timings("r").first_token_ms is not None
 
 
+async def test_what_was_begun_ahead_says_by_how_much():
+    for decided_after, told in ((0.5, 500.0), (-0.5, None)):
+        thinking = await begun(ScriptedLanguageModel(["Yes."]))
+        clock = Clock(thinking.began_at + decided_after)
+        assert [thought async for thought in thinking.thoughts(clock)]
+        assert clock.timings("r").ahead_ms == (told and pytest.approx(told, abs=0.1))
+
+
 async def test_a_failure_is_the_last_thought():
     class Broken:
         async def generate(self, prompt):

@@ -536,6 +536,8 @@ class ResponseTimings(ServerEvent, frozen=True, kw_only=True, tag="vivavoce.resp
     synthesis_ms: float | None = None
     total_ms: float | None = None
     """From the last sample of speech to the first sample of the answer."""
+    ahead_ms: float | None = None
+    """From the beginning of the answer to that decision, where the answer was begun ahead of it."""
 
 
 class SearchStarted(ServerEvent, frozen=True, kw_only=True, tag="vivavoce.search.started"):

@@ -16,6 +16,7 @@ from starlette.routing import Route, WebSocketRoute
 
 from vivavoce.search.shapes import LibraryError
 from vivavoce.server.auth import Access, AuthError
+from vivavoce.server.console import console_routes
 from vivavoce.server.http.files import MAX_UPLOAD
 from vivavoce.server.http.gate import Gate
 from vivavoce.server.http.routes import NO_LIBRARY, answer_error, http_routes
@@ -50,6 +51,7 @@ UNAUTHORIZED: Final = 3000
 """WebSocket close code (IANA registry)."""
 INDEX: Final = """vivavoce, a Realtime voice server
 
+/              in a browser: a page to talk and to look
 /v1/realtime   WebSocket: the OpenAI Realtime protocol
 /openapi.json  what else there is: models, chat, transcriptions, speech, files, vector stores, ephemeral keys
 /healthz       200 while the process lives
@@ -95,7 +97,7 @@ def create_app(
 
     app = Starlette(
         routes=[
-            Route("/", _index),
+            *console_routes(INDEX),
             Route("/healthz", _health),
             Route("/readyz", ready),
             Route(REALTIME, _not_upgraded),
@@ -107,10 +109,6 @@ def create_app(
         exception_handlers=dict.fromkeys((ApiError, LibraryError, HTTPException, Exception), answer_error),
     )
     return Gate(app, access)
-
-
-async def _index(_: Request) -> Response:
-    return PlainTextResponse(INDEX)
 
 
 async def _health(_: Request) -> Response:

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from anyio import CancelScope
+from anyio import CancelScope, current_time
 
 from vivavoce.aio import Spool
 from vivavoce.ports import BackendError, Piece, Searched, Text
@@ -124,6 +124,7 @@ class Thinking:
         self._rehearse = rehearse
         self._scope = CancelScope()
         self._thoughts: Spool[Thought] = Spool()
+        self.began_at = current_time()
         self._begun = False
         self._venture = Venture()
         self._clock: Clock | None = None
@@ -153,6 +154,7 @@ class Thinking:
         """Yield what was thought already and what follows, and note when the first token came."""
         self._clock, self._rehearse = clock, None
         self._venture.want()
+        clock.begun(self.began_at)
         if self._begun:
             clock.mark("first_token")
         async with aclosing(self._thoughts.__aiter__()) as thoughts:

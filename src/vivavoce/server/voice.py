@@ -38,11 +38,16 @@ class Clock:
         """
         self._decided_at = decided_at
         self._waited_ms = waited_ms
+        self._ahead_ms: float | None = None
         self._reached: dict[Stage, float] = {}
 
     def mark(self, stage: Stage) -> None:
         """Note that a stage is reached, the first time."""
         self._reached.setdefault(stage, anyio.current_time())
+
+    def begun(self, at: float) -> None:
+        """Note when the answer was begun, seconds."""
+        self._ahead_ms = round((self._decided_at - at) * 1000, 1) if at < self._decided_at else None
 
     def timings(self, response_id: str) -> ResponseTimings:
         """Return how long each stage took after the one before it."""
@@ -61,6 +66,7 @@ class Clock:
             first_sentence_ms=took.get("first_sentence"),
             synthesis_ms=took.get("synthesis"),
             total_ms=round(total, 1),
+            ahead_ms=self._ahead_ms,
         )
 
 
