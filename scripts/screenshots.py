@@ -37,7 +37,7 @@ PICTURE = ROOT / "docs" / "images" / "console.png"
 RATE = 24_000
 DESK = ViewportSize(width=1280, height=800)
 TELEPHONE = ViewportSize(width=390, height=844)
-UNDECIDED = "navigator.mediaDevices.getUserMedia = () => new Promise(() => {})"
+UNDECIDED = "void (navigator.mediaDevices.getUserMedia = () => new Promise(() => {}))"
 """A browser in which the person has not answered yet."""
 MANNER = "You are friendly. Stories have at least eight sentences."
 STORY = "Tell me a long story about a lighthouse."
