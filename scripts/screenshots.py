@@ -20,8 +20,7 @@ from playwright.sync_api import ViewportSize, sync_playwright
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT))
 
-from tests.recordings import recorded  # noqa: E402 - found only now
-from tests.scenarios.command import QUESTION, vivavoce  # noqa: E402
+from tests.scenarios.command import QUESTION, vivavoce  # noqa: E402 - found only now
 from tests.web.conftest import Console, browsing, served  # noqa: E402
 
 from vivavoce.speech.pcm import resample  # noqa: E402
@@ -37,18 +36,19 @@ PICTURE = ROOT / "docs" / "images" / "console.png"
 RATE = 24_000
 DESK = ViewportSize(width=1280, height=800)
 TELEPHONE = ViewportSize(width=390, height=844)
-UNDECIDED = "navigator.mediaDevices.getUserMedia = () => new Promise(() => {})"
+UNDECIDED = "void (navigator.mediaDevices.getUserMedia = () => new Promise(() => {}))"
 """A browser in which the person has not answered yet."""
 MANNER = "You are friendly. Stories have at least eight sentences."
+ENOUGH = "Thank you. What is the capital of Norway?"
 STORY = "Tell me a long story about a lighthouse."
 
 
 def speech() -> Samples:
-    """Return what the person says: a question, and later something over the answers, again and again."""
+    """Return what the person says: a question."""
     question, rate = soundfile.read(QUESTION, dtype="float32")
-    voice = next(each.sound for each in recorded(RATE) if each.name.startswith("1688"))
-    pause = np.zeros(RATE, np.float32)
-    return np.concatenate([pause, resample(question, rate, RATE), *[pause] * 20, *[voice, *[pause] * 8] * 9])
+    return np.concatenate(
+        [np.zeros(RATE, np.float32), resample(question, rate, RATE), np.zeros(120 * RATE, np.float32)]
+    )
 
 
 @contextmanager
@@ -88,10 +88,11 @@ def converse(talk: Console, folder: Path, name: str = "") -> None:
     talk.waits_for("#state", "speaking")
     talk.page.wait_for_timeout(1500)
     picture("speaking")
+    talk.types(ENOUGH)
     talk.page.locator("#transcript s").first.wait_for()
-    talk.page.wait_for_timeout(700)
     picture("interrupted")
-    talk.page.wait_for_timeout(4000)
+    talk.page.locator('#transcript [data-role="assistant"]').nth(3).wait_for()
+    talk.page.wait_for_timeout(1000)
     picture("conversation")
 
 

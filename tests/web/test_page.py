@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests.npm import NPM, installed
 from tests.scenarios.command import QUESTION, vivavoce
-from tests.web.conftest import HERE, RATE, STORY, TIME, Console, Server
+from tests.web.conftest import HERE, RATE, STORY, TIME, Console, Server, served
 
 from vivavoce.agent.sessionlog import SessionLog
 from vivavoce.realtime.events import Unknown, decode_client, decode_server
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     Open = Callable[..., Console]
 
 HELLO = "What time is it?"
+SCRIPTED = {f"VIVAVOCE_{kind}": f"tests.scripted_engines:{kind.lower()}" for kind in ("STT", "LLM", "TTS", "VAD")}
+SCRIPTED["PYTHONPATH"] = str(HERE.parents[1])
 TONE = 0.05
 """Amplitude from which the scripted voice is heard."""
 
@@ -191,10 +193,9 @@ def test_a_server_with_keys_asks_for_one(console: Open) -> None:
 
 
 def test_a_recording_is_replayed(console: Open, server: Server, tmp_path: Path) -> None:
-    variables = {f"VIVAVOCE_{kind}": f"tests.scripted_engines:{kind.lower()}" for kind in ("STT", "LLM", "TTS", "VAD")}
     recorded = tmp_path / "recordings"
     arguments = ("talk", "--input", QUESTION, "--output", tmp_path / "out.wav", "--record", recorded)
-    ended = vivavoce(*arguments, cwd=HERE.parents[1], PYTHONPATH=str(HERE.parents[1]), **variables)
+    ended = vivavoce(*arguments, cwd=HERE.parents[1], **SCRIPTED)
     assert ended.code == 0, ended.err
     (folder,) = recorded.iterdir()
     talk = console(server.url)
@@ -216,9 +217,28 @@ def test_a_recording_is_replayed(console: Open, server: Server, tmp_path: Path) 
 def test_files_are_absent_where_the_server_keeps_none(console: Open, server: Server) -> None:
     talk = console(server.url)
     talk.page.click("[popovertarget=files]")
-    talk.waits_for("#files-note", "keeps no files")
+    talk.page.locator("#files-note:not(:empty)").wait_for()
     assert not talk.page.is_visible("#library")
-    talk.wrong.clear()  # a request was answered with 404
+    talk.wrong.clear()  # a request was answered with 404 or 501
+
+
+def test_files_are_indexed_found_and_deleted(console: Open, tmp_path: Path) -> None:
+    pytest.importorskip("vivavoce.search.library")
+    ferries, cakes = tmp_path / "ferries.md", tmp_path / "cakes.txt"
+    ferries.write_text("The ferry to Nesodden leaves every half hour.\n")
+    cakes.write_text("A sponge cake needs four eggs and no butter.\n")
+    with served("--library", str(tmp_path / "library"), **SCRIPTED) as url:
+        drawer = console(url)
+        drawer.page.click("[popovertarget=files]")
+        drawer.page.locator("#library").wait_for()
+        drawer.page.set_input_files("#upload", [ferries, cakes])
+        drawer.page.locator('#documents [data-status="completed"]').nth(1).wait_for()
+        drawer.page.fill("#query", "When does the ferry leave?")
+        drawer.page.press("#query", "Enter")
+        drawer.waits_for("#found li", "every half hour")
+        drawer.page.click('[aria-label="Delete cakes.txt"]')
+        drawer.page.locator("#documents", has_text="cakes.txt").wait_for(state="detached")
+        assert "ferries.md" in drawer.page.inner_text("#documents")
 
 
 def test_keys(console: Open, server: Server) -> None:

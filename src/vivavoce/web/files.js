@@ -44,8 +44,7 @@ export class Files {
       show($('files-note'), '');
       await work();
     } catch (wrong) {
-      if ([404, 405, 501].includes(wrong.status)) $('library').hidden = true;
-      const absent = wrong.status === 404 && $('library').hidden;
+      const absent = wrong.status === 404 && $('library').hidden; // it has never been seen
       show($('files-note'), absent ? 'This server keeps no files.' : wrong.message);
     }
   }

@@ -257,7 +257,7 @@ function draw(at) {
   show($('state'), word(now));
   document.body.dataset.state = live || replay ? now.split(' ')[0] : 'off';
   $('stop').disabled = state.idle && now !== 'thinking';
-  $('welcome').hidden = on || Boolean(replay) || state.items.length > 0;
+  $('welcome').hidden = live || Boolean(replay) || state.items.length > 0;
   transcript.render(state);
   log.draw();
   timeline.draw(replay ? replay.now : sound.now, Boolean(replay));

@@ -37,7 +37,7 @@ export class Sound {
       this.playback.port.onmessage = ({ data }) => this.played(data);
       this.playback.connect(this.context.destination);
     }
-    await this.context.resume();
+    this.context.resume(); // waits for ever where there is no loudspeaker
   }
 
   /** Pass on what the loudspeaker says; what left the page is heard a little later. */
