@@ -28,14 +28,14 @@ _GIT: Final = (
     "-add -archive -bisect -blame -branch -bundle -cherry-pick -clean -clone -describe -fetch -gc -grep -init -merge "
     "-mv -notes -pull -push -rebase -reflog -remote -rerere -reset -restore -revert -rm -shortlog -sparse-checkout "
     "-stash -status -submodule -switch -tag -worktree"
-).split()
+)
 _POSTGRES: Final = (
     "tutorial-* backup* continuous-archiving ddl-* indexes-* mvcc* explicit-locking transaction-iso auth-* "
     "client-authentication-problems routine-* runtime-config-autovacuum runtime-config-connection "
     "runtime-config-resource runtime-config-wal datatype-* high-availability hot-standby warm-standby* populate* "
     "performance-tips using-explain role-* user-manag database-roles textsearch-intro upgrading server-* "
     "wal-* storage-toast storage-hot creating-cluster postgres-user kernel-resources"
-).split()
+)
 
 
 class Source(NamedTuple):
@@ -51,12 +51,12 @@ SOURCES: Final = {
     "reference": Source("debian-reference-en", "usr/share/debian-reference", ("debian-reference.en.pdf",)),
     "devref": Source("developers-reference", "usr/share/developers-reference", ("developers-reference.epub",)),
     "handbook": Source("debian-handbook", "usr/share/doc/debian-handbook/html/en-US", ("*.html",)),
-    "git": Source("git-doc", "usr/share/doc/git/html", tuple(f"git{name}.html" for name in _GIT)),
+    "git": Source("git-doc", "usr/share/doc/git/html", tuple(f"git{name}.html" for name in _GIT.split())),
     "howto": Source("git-doc", "usr/share/doc/git/html/howto", ("*.txt",)),
     "postgres": Source(
         "postgresql-doc-15",
         "usr/share/doc/postgresql-doc-15/html",
-        tuple(f"{name}.html" for name in _POSTGRES),
+        tuple(f"{name}.html" for name in _POSTGRES.split()),
     ),
 }
 

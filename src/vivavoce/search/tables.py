@@ -52,11 +52,6 @@ class Row(Protocol):
 class Cursor(Protocol):
     """What a statement has brought."""
 
-    @property
-    def rowcount(self) -> int:
-        """How many rows it changed."""
-        ...
-
     def fetchone(self) -> Any: ...  # noqa: D102
     def fetchall(self) -> list[Any]: ...  # noqa: D102
     def __iter__(self) -> Iterator[Any]: ...
@@ -362,9 +357,9 @@ class Tables(abc.ABC):
             row = _known_batch(db, seq, batch_id)
             given_up = db.execute(
                 "UPDATE store_files SET status = 'cancelled', revision = revision + 1 "
-                "WHERE store = ? AND batch = ? AND status = 'in_progress'",
+                "WHERE store = ? AND batch = ? AND status = 'in_progress' RETURNING seq",
                 (seq, batch_id),
-            ).rowcount
+            ).fetchall()
             if given_up:
                 db.execute("UPDATE batches SET cancelled = 1 WHERE seq = ?", (row["seq"],))
 
