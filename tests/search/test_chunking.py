@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections import Counter
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vivavoce.search.chunking import Document, Mark, chunks, spans, tokens
@@ -12,6 +12,7 @@ from vivavoce.search.shapes import Chunking
 TEXTS = st.text(st.sampled_from("ab cdé жы 漢字.!?\n\t-_'"), max_size=600) | st.lists(
     st.sampled_from(["word", "Longerword.", "\n\n", "unbelievablylongword" * 12, "Ответ!", "x", "\n"]), max_size=120
 ).map(" ".join)
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 CHUNKINGS = st.integers(32, 120).flatmap(
     lambda most: st.builds(Chunking, max_tokens=st.just(most), overlap_tokens=st.integers(0, most // 2))
 )
@@ -23,6 +24,7 @@ def marked(draw):
     return text, sorted(draw(st.sets(st.integers(0, max(len(text) - 1, 0)), max_size=8)))
 
 
+@UNHURRIED
 @given(marked(), CHUNKINGS)
 def test_the_fresh_parts_laid_side_by_side_are_the_text(given_text, chunking):
     text, marks = given_text
@@ -32,12 +34,14 @@ def test_the_fresh_parts_laid_side_by_side_are_the_text(given_text, chunking):
     assert all(later.fresh == earlier.end for earlier, later in pairwise(found))
 
 
+@UNHURRIED
 @given(TEXTS, CHUNKINGS)
 def test_no_chunk_has_more_tokens_than_it_may(text, chunking):
     for span in spans(text, [], chunking):
         assert tokens(text[span.start : span.end]) <= chunking.max_tokens
 
 
+@UNHURRIED
 @given(TEXTS, CHUNKINGS)
 def test_chunks_overlap_by_no_more_than_they_may_and_only_with_the_one_before(text, chunking):
     found = list(spans(text, [], chunking))
@@ -53,6 +57,7 @@ def test_short_sentences_are_repeated_at_the_start_of_the_next_chunk():
     assert second.text.split(". ")[0] in first.text
 
 
+@UNHURRIED
 @given(marked(), CHUNKINGS)
 def test_places_are_where_most_of_what_is_new_is(given_text, chunking):
     text, offsets = given_text

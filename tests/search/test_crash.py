@@ -15,7 +15,7 @@ import pytest
 
 pytestmark = pytest.mark.anyio
 
-FILES, PIECES = 25, 12
+FILES, PIECES = 15, 8
 ROOT = Path(__file__).parents[2]
 
 INDEXING = """
@@ -75,7 +75,7 @@ def killed(place, seconds):
 
 async def found_whole(library, store):
     """Check that what is findable of each file is all of it, and return which files are."""
-    whole = {}
+    whole: dict[str, set[int]] = {}
     for number in range(FILES):
         for part in range(PIECES):
             found = await library.stores.search([store.id], [f"file{number} part{part}"], limit=50)
@@ -93,7 +93,7 @@ async def test_killing_the_indexing_process_loses_nothing(opened, place):
     added, completed, rounds = set(), set(), 0
     while True:
         rounds += 1
-        said = killed(place, random.uniform(0.3, 1.6) + rounds / 10)
+        said = killed(place, random.uniform(0.3, 1.6) + rounds / 4)
         added |= {words[1] for words in said if words[0] == "added"}
         completed |= {words[1] for words in said if words[0] == "completed"}
         async with opened(index=False) as library:
@@ -109,6 +109,7 @@ async def test_killing_the_indexing_process_loses_nothing(opened, place):
             break
         assert rounds < 40
     async with opened(index=False) as library:
+        store = await library.stores.named("shelf")
         assert completed <= await found_whole(library, store)
         counts = (await library.stores.get(store.id)).counts
     assert (counts.completed, counts.total) == (FILES, FILES)

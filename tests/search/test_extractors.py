@@ -78,7 +78,7 @@ async def test_source_code_has_lines(read, tmp_path):
     path = tmp_path / "a.py"
     path.write_text("import os\n\n\n" + "def one():\n    return 'a long enough line of code'\n\n\n" * 10)
     document = await read(path)
-    lines = [chunk.place.line for chunk in chunks(document, Chunking(max_tokens=40, overlap_tokens=0))]
+    lines = [chunk.place.line or 0 for chunk in chunks(document, Chunking(max_tokens=40, overlap_tokens=0))]
     assert lines[0] == 1
     assert len(lines) > 2
     assert all((line - 4) % 4 in {0, 1} for line in lines[1:])
@@ -210,8 +210,8 @@ async def test_entities_are_not_resolved(read, tmp_path, head, entity):
     document.add_paragraph("Marker")
     document.save(tmp_path / "a.docx")
     with zipfile.ZipFile(tmp_path / "a.docx") as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    text = members["word/document.xml"].decode()
+        members: dict[str, bytes | str] = {name: archive.read(name) for name in archive.namelist()}
+    text = str(members["word/document.xml"], "utf-8")  # type: ignore[arg-type]
     members["word/document.xml"] = text.replace("<w:document", head + "<w:document").replace(
         "Marker", f"Marker{entity}"
     )
@@ -231,7 +231,7 @@ async def test_a_reader_that_hangs_or_dies_is_replaced(tmp_path, monkeypatch):
         assert (await reading.read(tmp_path / "good.txt", "good.txt")).text == "fine"
         assert await refused(reading.read, tmp_path / "hangs.txt") == "invalid_file"
         assert (await reading.read(tmp_path / "good.txt", "good.txt")).text == "fine"
-        reading._process.kill()
+        reading._process.kill()  # type: ignore[union-attr]
         assert await refused(reading.read, tmp_path / "good.txt") == "invalid_file"
         assert (await reading.read(tmp_path / "good.txt", "good.txt")).text == "fine"
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from vivavoce.search.filters import check, matches
-from vivavoce.search.shapes import LibraryError
+from vivavoce.search.shapes import Attributes, LibraryError
 
-FILE = {"year": 2024, "author": "Ann", "draft": False, "share": 0.5}
+FILE: Attributes = {"year": 2024, "author": "Ann", "draft": False, "share": 0.5}
 
 
 def compare(kind, key, value):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-MATCHED: Final = 20_000
+MATCHED: Final = 8_000
 """Chunks that full text search may rank for one question: what keeps it in tens of milliseconds at a million."""
 _KEPT: Final = 10_000
 """Words whose counts are remembered."""

@@ -1,7 +1,7 @@
 """The vectors of one store in memory, for finding the nearest: all of them while they are few, else a bit a component.
 
-The sign of each component is a code of 48 bytes for 384 components; codes are compared with all others in one pass, and
-the best are looked at again with their real vectors. There is nothing to train, to rebuild or to lose.
+The sign of each component is a code of 48 bytes for 384 components; a question's is compared with all in one pass, and
+the best are looked at again with the real vectors. There is nothing to train, to rebuild or to lose.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 FEW: Final = 20_000
 """Chunks up to which all vectors are kept, and the nearest found exactly."""
+ROUGHLY: Final = 8000
+"""Of the codes with the fewest bits unlike the question's, how many are weighed by what each bit is worth to it."""
 AGAIN: Final = 1000
-"""Of the codes nearest to a question, how many are compared again by their vectors."""
+"""Of these, how many are compared again by their vectors."""
 _BLOCK: Final = 1 << 15
 """Codes that are compared in one go: they stay in the processor's cache."""
 _FARTHEST: Final = 2**16 - 1
@@ -101,7 +103,7 @@ class Matrix:
             self._used, self._dead = len(self), 0
 
     def nearest(self, vector: Vectors, limit: int, allowed: Iterable[int] | None = None) -> list[int]:
-        """Return the ids of the chunks that seem nearest, the best first; at least `AGAIN` of them where coded.
+        """Return the ids of the chunks that seem nearest, the best first; `AGAIN` of them where coded.
 
         Args:
             vector: a unit vector, shape (dimension,).
@@ -112,7 +114,9 @@ class Matrix:
         if self.coded:
             distances = _distances(columns, encode(vector[np.newaxis])[0])
             distances[self._hidden(ids, allowed)] = _FARTHEST
-            places = _least(distances, max(AGAIN, limit))
+            places = _least(distances, max(ROUGHLY, limit))
+            signs = np.unpackbits(np.ascontiguousarray(columns[:, places].T).view(np.uint8), axis=1, count=len(vector))
+            places = places[_greatest(signs.astype(np.float32) @ vector, max(AGAIN, limit))]
         else:
             likeness = vector @ columns
             likeness[self._hidden(ids, allowed)] = -np.inf
