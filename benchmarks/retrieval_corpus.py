@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 STARLETTE: Final = "0.46.2"
-_DONE: Final = "complete"
+_DONE: Final = ".complete"
 _GIT: Final = (
     "faq tutorial tutorial-2 everyday workflows ignore hooks attributes credentials submodules glossary revisions "
     "-add -archive -bisect -blame -branch -bundle -cherry-pick -clean -clone -describe -fetch -gc -grep -init -merge "
