@@ -243,7 +243,7 @@ _store_option = click.option("--store", default="default", metavar="NAME", help=
 
 
 @cli.group(context_settings=CONTEXT, invoke_without_command=True)
-@click.option("--library", metavar="FOLDER", help="Where indexed files are kept, instead of your own place.")
+@click.option("--library", metavar="PLACE", help="Where indexed files are kept: a folder, or postgresql://…")
 @click.pass_context
 def index(context: click.Context, library: str | None) -> None:
     """Search your files: PDF, Word, PowerPoint, Excel, EPUB, HTML, Markdown, text, code."""

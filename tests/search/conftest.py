@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
+from tests.search.servers import PostgresServer, why_not
 
 from vivavoce.search.library import open_library
 from vivavoce.search.words import keywords, stem
@@ -32,13 +33,31 @@ def embedder():
     return WordsEmbedder()
 
 
+@pytest.fixture(scope="session")
+def postgres():
+    """A server that need not survive this."""
+    if why := why_not():
+        pytest.skip(why)
+    server = PostgresServer(fsync="off", full_page_writes="off")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["folder", "postgres"])
+def place(request, tmp_path):
+    """Where a library can be: a folder, or a database of its own on a real server."""
+    if request.param == "folder":
+        return str(tmp_path / "library")
+    return request.getfixturevalue("postgres").database()
+
+
 @pytest.fixture
-def opened(tmp_path, embedder):
+def opened(place, embedder):
     """A library, as often as wanted."""
 
     @asynccontextmanager
     async def open_it(**options):
-        async with open_library(str(tmp_path / "library"), embedder=embedder, **options) as library:
+        async with open_library(place, embedder=embedder, **options) as library:
             yield library
 
     return open_it

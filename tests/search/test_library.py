@@ -15,6 +15,7 @@ from vivavoce.search.library import FileSearch, open_library
 from vivavoce.search.shapes import Attachment, Chunking, Expiry, LibraryError, Limits, Ranking
 
 pytestmark = pytest.mark.anyio
+in_a_folder = pytest.mark.parametrize("place", ["folder"], indirect=True)
 
 
 async def stream(*blocks):
@@ -235,6 +236,7 @@ async def test_stores_expire_after_their_last_use(opened):
         assert (await library.files.get(files["leave.md"].id)).name == "leave.md"
 
 
+@in_a_folder
 async def test_files_expire_and_their_bytes_go(opened, tmp_path):
     now = [1_000_000.0]
     async with opened(clock=lambda: now[0]) as library:
@@ -267,6 +269,7 @@ async def test_bytes_come_back_as_they_were(opened):
 # Bad input ------------------------------------------------------------------------------------------------------------
 
 
+@in_a_folder
 @pytest.mark.parametrize(
     "name", ["../../../etc/passwd", "/etc/passwd", "..", "C:\\x", "отчёт 漢字 🙂.txt", "a\x1b[31m\0b.txt"]
 )
@@ -280,6 +283,7 @@ async def test_names_are_data(opened, tmp_path, name):
     assert {path.name for path in tmp_path.iterdir()} == {"library"}
 
 
+@in_a_folder
 async def test_a_file_of_2_gb_is_refused_before_it_is_read(opened, tmp_path):
     with (tmp_path / "big.txt").open("wb") as file:
         file.truncate(2 << 30)
@@ -337,6 +341,7 @@ async def growing(library, store, folder):
     return None
 
 
+@in_a_folder
 async def test_a_full_disk_is_said_and_leaves_the_store_intact(opened, tmp_path):
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
     async with opened() as library:
@@ -357,6 +362,7 @@ async def test_a_full_disk_is_said_and_leaves_the_store_intact(opened, tmp_path)
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+@in_a_folder
 async def test_a_damaged_library_and_another_model_are_one_sentence(opened, tmp_path, embedder):
     async with opened(index=False):
         pass

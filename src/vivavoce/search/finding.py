@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vivavoce.ports import BackendError
-from vivavoce.search.fusion import fused, relevance
+from vivavoce.search.fusion import fused, merits, relevance
 from vivavoce.search.index import Question
 from vivavoce.search.shapes import Hit, LibraryError
-from vivavoce.search.words import coverage, keywords
+from vivavoce.search.words import Coverage, keywords
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,28 +42,32 @@ class Finder:
             vectors = self._embedder.embed(queries, query=True)
         except BackendError as wrong:
             raise LibraryError("embedder_failed", wrong.message) from wrong
+        both = ranking.text_weight > 0 and ranking.embedding_weight > 0
         rankings: list[tuple[float, Sequence[Key]]] = []
-        found: dict[Key, list[tuple[Candidate, dict[str, float]]]] = {}
+        chunks: dict[Key, Candidate] = {}
+        scores: dict[Key, float] = {}
+        fits: dict[Key, float] = {}
         for query, vector in zip(queries, vectors, strict=True):
-            by_text, by_vector = ranking.text_weight > 0, ranking.embedding_weight > 0
-            question = Question(keywords(query), vector, by_text, by_vector)
+            question = Question(keywords(query), vector, ranking.text_weight > 0, ranking.embedding_weight > 0)
+            evidence: dict[Key, tuple[float, float]] = {}
             for store_id in store_ids:
-                up = self._index.candidates(store_id, question, filters, max(_POOL, limit), now)
-                rankings += [(ranking.text_weight, up.by_text), (ranking.embedding_weight, up.by_vector)]
-                for key, chunk in up.chunks.items():
-                    found.setdefault(key, []).append((chunk, up.rarity))
-        hits: list[Hit] = []
-        for key in fused(rankings):
-            score = max(_score(chunk, rarity) for chunk, rarity in found[key])
-            if score >= ranking.threshold:
-                hits.append(_hit(found[key][0][0], key, score))
-            if len(hits) == limit:
-                break
-        return tuple(hits)
+                found = self._index.candidates(store_id, question, filters, max(_POOL, limit), now)
+                rankings += [(ranking.text_weight, found.by_text), (ranking.embedding_weight, found.by_vector)]
+                chunks |= found.chunks
+                coverage = Coverage(found.rarity)
+                for key, chunk in found.chunks.items():
+                    evidence[key] = (chunk.cosine, coverage.of(f"{chunk.name} {chunk.heading} {chunk.text}"))
+            scores = _greater(scores, {key: relevance(*seen) for key, seen in evidence.items()})
+            if both:
+                fits = _greater(fits, merits(evidence, ranking.text_weight / ranking.embedding_weight))
+        order = sorted(fits, key=fits.__getitem__, reverse=True) if both else fused(rankings)
+        best = [key for key in order if scores[key] >= ranking.threshold]
+        return tuple(_hit(chunks[key], key, scores[key]) for key in best[:limit])
 
 
-def _score(chunk: Candidate, rarity: dict[str, float]) -> float:
-    return relevance(chunk.cosine, coverage(rarity, f"{chunk.name} {chunk.heading} {chunk.text}"))
+def _greater(some: dict[Key, float], others: dict[Key, float]) -> dict[Key, float]:
+    """Return the greater of two values for each key."""
+    return others | {key: max(value, others.get(key, value)) for key, value in some.items()}
 
 
 def _hit(chunk: Candidate, key: Key, score: float) -> Hit:

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
     from typing import TypeVar
 
     K = TypeVar("K", bound=Hashable)
@@ -18,6 +18,8 @@ _MIDDLE: Final = 0.42
 _STEEPNESS: Final = 11.0
 _LEXICAL: Final = 0.25
 """What the words of a question are worth beside the cosine."""
+_COVERED: Final = 2.2
+"""What having all words of a question is worth, in standard deviations of the candidates' cosines."""
 
 
 def fused(rankings: Sequence[tuple[float, Sequence[K]]]) -> list[K]:
@@ -31,6 +33,21 @@ def fused(rankings: Sequence[tuple[float, Sequence[K]]]) -> list[K]:
         for rank, key in enumerate(keys, 1):
             merits[key] = merits.get(key, 0.0) + weight / (_FLAT + rank)
     return sorted(merits, key=merits.__getitem__, reverse=True)
+
+
+def merits(evidence: Mapping[K, tuple[float, float]], lexical: float = 1.0) -> dict[K, float]:
+    """Return how well each candidate of one question fits beside the others, whatever the scale of its cosines.
+
+    Args:
+        evidence: the cosine of each candidate, and the share of the question's words that it has.
+        lexical: how much more than usual the words count.
+    """
+    cosines = [cosine for cosine, _ in evidence.values()]
+    middle = sum(cosines) / max(1, len(cosines))
+    spread = math.sqrt(sum((cosine - middle) ** 2 for cosine in cosines) / max(1, len(cosines))) or 1.0
+    return {
+        key: (cosine - middle) / spread + _COVERED * lexical * covered for key, (cosine, covered) in evidence.items()
+    }
 
 
 def relevance(cosine: float, covered: float) -> float:

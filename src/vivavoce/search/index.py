@@ -158,11 +158,11 @@ class Index(Protocol):
     # Indexing
 
     def indexing(self) -> AbstractContextManager[bool]:
-        """Hold the right to index, which one process has; whether it was free."""
+        """Hold the right to index, where only one process may; whether it was free."""
         ...
 
     def next_job(self, now: int) -> Job | None:
-        """Return the file that has waited longest."""
+        """Return the file that has waited longest, of those that nobody else is at."""
         ...
 
     def finish(self, job: Job, chunks: Sequence[Chunk], vectors: Vectors) -> bool:

@@ -592,10 +592,16 @@ def open_index(location: str | None, embedder: Embedder) -> Index:
     Raises:
         LibraryError: `storage_failed`, `storage_full`.
     """
+    if location is not None and location.startswith(("postgresql://", "postgres://")):
+        from vivavoce.search.postgres import PostgresIndex
+
+        return PostgresIndex(location, model=embedder.name, dimension=embedder.dimension)
     from vivavoce.search.sqlite import SqliteIndex
 
     if location is not None and "://" in location:
-        raise LibraryError("storage_failed", f"{location!r} is not a place for a library; give a folder.")
+        raise LibraryError(
+            "storage_failed", f"{location!r} is not a place for a library; give a folder or postgresql://…"
+        )
     folder = Path(location).expanduser() if location else default_folder()
     return SqliteIndex(folder, model=embedder.name, dimension=embedder.dimension)
 

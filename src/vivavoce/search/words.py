@@ -35,18 +35,28 @@ def stem(word: str) -> str:
     return _ENDING.sub("", word.removesuffix("'s").removesuffix("’s"))  # noqa: RUF001 - typographic apostrophe
 
 
-def coverage(wanted: dict[str, float], text: str) -> float:
-    """Return the share of the wanted words that a text has, in [0, 1].
+class Coverage:
+    """Tells which share of a question's words a text has.
 
     Args:
         wanted: words and how much each weighs.
-        text: where they are looked for.
     """
-    total = sum(wanted.values())
-    if not total:
-        return 0.0
-    there = {stem(word) for word in words(text)}
-    return sum(weight for word, weight in wanted.items() if stem(word) in there) / total
+
+    def __init__(self, wanted: dict[str, float]) -> None:
+        self._weights: dict[str, float] = {}
+        for word, weight in wanted.items():
+            self._weights[stem(word)] = max(weight, self._weights.get(stem(word), 0.0))
+        self._total = sum(self._weights.values())
+        # A word begins with its stem: only those that begin so are looked at.
+        stems = "|".join(map(re.escape, sorted(self._weights, key=len, reverse=True)))
+        self._may = re.compile(rf"(?<!\w)(?:{stems})[\w'’]*")  # noqa: RUF001 - typographic apostrophe
+
+    def of(self, text: str) -> float:
+        """Return the share, in [0, 1]."""
+        if not self._total:
+            return 0.0
+        there = {stem(word.rstrip("'’")) for word in set(self._may.findall(text.lower()))}  # noqa: RUF001 - apostrophe
+        return sum(self._weights[one] for one in there & self._weights.keys()) / self._total
 
 
 def rewritten(question: str) -> str:
