@@ -297,3 +297,17 @@ def test_a_telephone_shows_all_of_it(console: Open, server: Server) -> None:
     assert talk.page.locator("#start").is_visible()
     talk.page.locator("#log").scroll_into_view_if_needed()
     assert talk.page.locator("#text").is_visible()
+
+
+def test_what_closes_a_drawer_does_not_stop_the_answer(console: Open, server: Server) -> None:
+    talk = console(server.url)
+    talk.start()
+    talk.types("Tell me a story.")
+    talk.waits_for("#state", "speaking")
+    talk.page.click("[popovertarget=settings]")
+    talk.page.keyboard.press("Escape")
+    talk.page.locator("#settings").wait_for(state="hidden")
+    talk.page.wait_for_timeout(200)
+    assert talk.page.inner_text("#state") == "speaking"
+    talk.page.keyboard.press("Escape")
+    talk.page.locator("#transcript s").wait_for()

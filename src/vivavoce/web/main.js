@@ -19,7 +19,7 @@ const LEAST_MS = 150; // of a turn that is ended by hand
 const REFUSED = {
   NotAllowedError: 'was refused: allow it beside the address of this page',
   NotFoundError: 'was not found: plug one in',
-  NotReadableError: 'is kept by another program: close it',
+  NotReadableError: 'is in use elsewhere: free it',
 };
 
 const timeline = new Timeline($('timeline'));
@@ -127,7 +127,7 @@ const askKey = (why) =>
     show($('key-why'), why);
     dialog.onclose = () => {
       const { value } = $('key');
-      if (!dialog.returnValue) return reject(new Refused('Without a key this server cannot be used.', 403));
+      if (!dialog.returnValue) return reject(new Refused('This server asks for a key.', 403));
       if ($('keep').checked) sessionStorage.setItem('vivavoce.key', value);
       resolve(value);
     };
@@ -355,7 +355,7 @@ const keys = {
 
 addEventListener('keydown', (event) => {
   const { key, target, repeat } = event;
-  if (key === 'Escape') return on && stop();
+  if (key === 'Escape') return on && !document.querySelector(':popover-open') && stop();
   if (event.ctrlKey || event.metaKey || event.altKey || target.closest('input, textarea, select, dialog')) return;
   if (key === ' ' && (replay || settings.byHand) && !target.closest('button:not(#talk), summary')) {
     event.preventDefault();
