@@ -88,7 +88,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     files: str | None = None
     """A folder whose text and Markdown files the assistant may search."""
     library: str | None = None
-    """Where indexed files and vector stores are: a folder; None for the person's own."""
+    """Where indexed files and vector stores are: a folder, or postgresql://…; None for the person's own."""
     web_search: Literal["searxng", "brave", "tavily", "duckduckgo"] | None = None
     """Who searches the web; None for the one that the environment has a key or an address of, if any."""
     filler_s: Annotated[float, Meta(ge=0.0)] = 1.5
