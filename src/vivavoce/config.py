@@ -90,7 +90,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     store: str | None = None
     """Name of a vector store that the assistant may search, as `vivavoce index add` has made it."""
     library: str | None = None
-    """Where indexed files and vector stores are: a folder; None for the person's own."""
+    """Where indexed files and vector stores are: a folder, or postgresql://…; None for the person's own."""
     web_search: Literal["searxng", "brave", "tavily", "yandex", "duckduckgo"] | None = None
     """Who searches the web; None for the one that the environment has a key or an address of, if any."""
     web_domains: tuple[str, ...] = ()

@@ -12,6 +12,7 @@ from vivavoce.ports import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from vivavoce.ports import Vectors
 
@@ -55,14 +56,25 @@ class MiniLM:
         with self._loading:
             if self._session is not None:
                 return
-            import onnxruntime
-            from tokenizers import Tokenizer
-
             folder = models.fetch(MODEL)
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = 1
-            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-            tokenizer.no_padding()
-            tokenizer.enable_truncation(_LONGEST)
-            self._tokenizer = tokenizer
-            self._session = onnxruntime.InferenceSession(folder / "model.onnx", options)
+            self._tokenizer = self.tokenizer(folder / "tokenizer.json", _LONGEST)
+            self._session = self.session(folder / "model.onnx")
+
+    @staticmethod
+    def session(path: Path) -> Any:
+        """Load a model for one thread."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        return onnxruntime.InferenceSession(path, options)
+
+    @staticmethod
+    def tokenizer(path: Path, longest: int) -> Any:
+        """Load a tokenizer that cuts texts off after so many tokens."""
+        from tokenizers import Tokenizer
+
+        loaded = Tokenizer.from_file(str(path))
+        loaded.no_padding()
+        loaded.enable_truncation(longest)
+        return loaded

@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 
 _POOL: Final = 50
 """Chunks that each kind of search brings up for the fusion."""
+_UNRELATED: Final = (
+    "How do I reset my password?",
+    "The cathedral was finished in the fourteenth century.",
+    "Stir the onions until they are golden.",
+    "Penguins take turns to keep the egg warm.",
+    "The function returns an iterator over the keys.",
+    "Tickets are sold at the counter until noon.",
+    "Her second symphony is in a minor key.",
+    "Shares fell after the bank raised its rates.",
+)
+"""Texts that have nothing to do with each other."""
 
 
 class Finder:
@@ -27,6 +38,7 @@ class Finder:
     def __init__(self, index: Index, embedder: Embedder) -> None:
         self._index = index
         self._embedder = embedder
+        self._unrelated: float | None = None
 
     def find(
         self,
@@ -40,6 +52,7 @@ class Finder:
         """Return what fits one of the queries, the best first."""
         try:
             vectors = self._embedder.embed(queries, query=True)
+            unrelated = self._cosine_of_unrelated()
         except BackendError as wrong:
             raise LibraryError("embedder_failed", wrong.message) from wrong
         both = ranking.text_weight > 0 and ranking.embedding_weight > 0
@@ -57,12 +70,20 @@ class Finder:
                 coverage = Coverage(found.rarity)
                 for key, chunk in found.chunks.items():
                     evidence[key] = (chunk.cosine, coverage.of(f"{chunk.name} {chunk.heading} {chunk.text}"))
-            scores = _greater(scores, {key: relevance(*seen) for key, seen in evidence.items()})
+            scores = _greater(scores, {key: relevance(*seen, unrelated) for key, seen in evidence.items()})
             if both:
                 fits = _greater(fits, merits(evidence, ranking.text_weight / ranking.embedding_weight))
         order = sorted(fits, key=fits.__getitem__, reverse=True) if both else fused(rankings)
         best = [key for key in order if scores[key] >= ranking.threshold]
         return tuple(_hit(chunks[key], key, scores[key]) for key in best[:limit])
+
+    def _cosine_of_unrelated(self) -> float:
+        """Return what the embedding model gives texts that have nothing to do with each other: from 0 to 0.8."""
+        if self._unrelated is None:
+            vectors = self._embedder.embed(_UNRELATED)
+            pairs = len(vectors) * (len(vectors) - 1)
+            self._unrelated = max(0.0, float((vectors @ vectors.T).sum() - len(vectors)) / pairs)
+        return self._unrelated
 
 
 def _greater(some: dict[Key, float], others: dict[Key, float]) -> dict[Key, float]:

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 _FLAT: Final = 60
 """The constant of reciprocal rank fusion: how little the first places stand out (Cormack and others, 2009)."""
-_MIDDLE: Final = 0.42
-"""Cosine plus lexical share at which a passage is as likely to answer as not."""
-_STEEPNESS: Final = 11.0
-_LEXICAL: Final = 0.25
-"""What the words of a question are worth beside the cosine."""
+_MIDDLE: Final = 0.386
+"""Likeness plus lexical share at which a passage is as likely to answer as not."""
+_STEEPNESS: Final = 10.4
+_LEXICAL: Final = 0.265
+"""What the words of a question are worth beside the likeness."""
 _COVERED: Final = 2.2
 """What having all words of a question is worth, in standard deviations of the candidates' cosines."""
 
@@ -50,11 +50,13 @@ def merits(evidence: Mapping[K, tuple[float, float]], lexical: float = 1.0) -> d
     }
 
 
-def relevance(cosine: float, covered: float) -> float:
+def relevance(cosine: float, covered: float, unrelated: float = 0.0) -> float:
     """Return how likely a passage has to do with a question, in [0, 1].
 
     Args:
         cosine: of their vectors.
         covered: share of the question's words that the passage has, the rare ones weighing more.
+        unrelated: what the embedding model gives texts that have nothing to do with each other.
     """
-    return 1 / (1 + math.exp(-_STEEPNESS * (cosine + _LEXICAL * covered - _MIDDLE)))
+    alike = (cosine - unrelated) / (1 - unrelated)
+    return 1 / (1 + math.exp(-_STEEPNESS * (alike + _LEXICAL * covered - _MIDDLE)))
