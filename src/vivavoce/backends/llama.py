@@ -12,7 +12,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
-from anyio import CancelScope, to_thread
+from anyio import CancelScope, create_task_group, to_thread
 
 from vivavoce import plugins
 from vivavoce.backends import llama_prompts as prompts
@@ -44,6 +44,8 @@ _LONGEST_REPLY: Final = 6
 """Words in an answer to a question of ours."""
 _UNHEARD_OF: Final = -12.0
 """Log probability of a word that is not among the likeliest."""
+_SIDE_BY_SIDE: Final = 2
+"""Threads in which texts are compared: somebody waits for it."""
 _GREETING: Final = Prompt(messages=(PromptMessage(role="user", text="hello"),))
 _NO_TOOL: Final = PromptTool(name="none")
 
@@ -150,7 +152,15 @@ class Llama:
     async def nearness(self, question: str, texts: Sequence[str]) -> list[float]:
         """Return how alike each text is to a question in meaning, in the eyes of the gate's embedder."""
         engines = await to_thread.run_sync(self._loaded, abandon_on_cancel=True)
-        return await to_thread.run_sync(engines.gates.nearness, question, texts)
+        values = [0.0] * len(texts)
+
+        async def compare(some: slice) -> None:
+            values[some] = await to_thread.run_sync(engines.gates.nearness, question, texts[some])
+
+        async with create_task_group() as tasks:
+            for first in range(_SIDE_BY_SIDE):
+                tasks.start_soon(compare, slice(first, None, _SIDE_BY_SIDE))
+        return values
 
     async def aclose(self) -> None:
         """Free the memory when what runs has stopped; the next use loads again."""
