@@ -45,11 +45,20 @@ def bare(monkeypatch):
 
 
 def test_a_tool_of_ones_own_takes_the_place_of_ours(tmp_path):
-    box, manner = parts(Settings(files=str(tmp_path), web_search="duckduckgo", language="ru-RU"), {})
+    elsewhere = "ws://127.0.0.1:1/v1/realtime"
+    settings = Settings(url=elsewhere, files=str(tmp_path), web_search="duckduckgo", language="ru-RU")
+    box, manner = parts(settings, {})
     assert names(box) == USUAL | {"web_search", "file_search"}
     assert box.definitions()[0].description == "Calculate in another way."
     assert manner.words.wait == "Одну секунду."
     assert (manner.fillers, manner.filler_after_s, manner.settle_s) == (True, 1.5, 0.0)
+
+
+def test_a_server_in_this_process_searches_itself(tmp_path):
+    settings = Settings(files=str(tmp_path), web_search="duckduckgo")
+    assert names(parts(settings, {})[0]) == USUAL
+    wanted = services.find(settings, {}).session["vivavoce"]["search"]
+    assert wanted == {"files": {"vector_store_ids": [str(tmp_path)]}, "web": {}}
 
 
 def test_a_service_that_searches_itself_is_left_to_it_and_speaks_no_fillers(tmp_path):
