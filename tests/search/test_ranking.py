@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,9 @@ from hypothesis import strategies as st
 from vivavoce.search.finding import Finder
 from vivavoce.search.fusion import fused, merits, relevance
 from vivavoce.search.words import Coverage, stem, words
+
+if TYPE_CHECKING:
+    from vivavoce.search.index import Index
 
 WORDS = st.lists(
     st.sampled_from("policy policies leave leaves leaving vacation's it’s 漢字 отпуск a c++ x_y".split()),  # noqa: RUF001, SIM905
@@ -20,7 +25,7 @@ WORDS = st.lists(
 def test_coverage_is_the_weighted_share_of_the_stems_that_are_there(asked, text):
     wanted = {word: 1.0 + number for number, word in enumerate(words(" ".join(asked)))}
     there = {stem(word) for word in words(" ".join(text))}
-    weights = {}
+    weights: dict[str, float] = {}
     for word, weight in wanted.items():
         weights[stem(word)] = max(weight, weights.get(stem(word), 0.0))
     share = sum(weight for one, weight in weights.items() if one in there) / (sum(weights.values()) or 1.0)
@@ -78,7 +83,7 @@ def test_another_model_is_measured_once(embedder):
             vectors = embedder.embed(texts) + 2 / self.dimension**0.5
             return vectors / (vectors**2).sum(axis=1, keepdims=True) ** 0.5
 
-    finder = Finder(None, Crowded())
+    finder = Finder(cast("Index", None), Crowded())
     assert 0.5 < finder._cosine_of_unrelated() == finder._cosine_of_unrelated() < 0.95
     assert len(seen) == 1
-    assert Finder(None, embedder)._cosine_of_unrelated() < 0.3
+    assert Finder(cast("Index", None), embedder)._cosine_of_unrelated() < 0.3

@@ -58,7 +58,7 @@ _TRIED: Final = 20
 _STRAY_S: Final = 3600
 """Age at which copies of content on this machine are let go."""
 _LOOKED_AT: Final = 200
-"""Of an HNSW graph, at least so many chunks for one question: of the ten nearest it finds about 99 %."""
+"""Of an HNSW graph, at least so many chunks for one question: with half as many it finds 10 % less of the nearest."""
 _ROWS: Final = 500
 """Chunks that are written in one statement."""
 
