@@ -109,8 +109,8 @@ class PostgresServer:
 
     def _run(self, program: str, *arguments: object) -> str:
         command: list[Any] = [self._programs / program, *map(str, arguments)]
-        told: str = subprocess.run(command, check=True, capture_output=True, text=True, **self._as_nobody()).stdout
-        return told
+        ran = subprocess.run(command, check=True, capture_output=True, encoding="utf-8", **self._as_nobody())
+        return str(ran.stdout)
 
     def _as_nobody(self) -> dict[str, Any]:
         if not self._root:

@@ -15,16 +15,25 @@ import threading
 import time
 import unicodedata
 from contextlib import ExitStack, contextmanager, suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
 from vivavoce.search import tables
 from vivavoce.search.copying import BLOCK, translated
 from vivavoce.search.index import Candidates, Question
+from vivavoce.search.postgres_link import (
+    PATIENCE_S,
+    Connection,
+    GoneError,
+    arguments,
+    broken_errors,
+    failure,
+    run,
+    said,
+    shown,
+)
 from vivavoce.search.rarity import MATCHED, Frequencies
 from vivavoce.search.shapes import File, LibraryError
 from vivavoce.search.tables import Tables, allowed, candidates, job
@@ -40,8 +49,6 @@ if TYPE_CHECKING:
 
 _IDLE: Final = 4
 """Connections that are kept."""
-_PATIENCE_S: Final = 30
-"""How long one waits for another that writes, and for the server."""
 _WRITING: Final = 0x76697661766F6365
 """Advisory lock of who writes."""
 _CLAIMS: Final = 0x76697661
@@ -50,8 +57,8 @@ _TRIED: Final = 20
 """Waiting files that are looked at for one that nobody indexes."""
 _STRAY_S: Final = 3600
 """Age at which copies of content on this machine are let go."""
-_LOOKED_AT: Final = 100
-"""Of an HNSW graph, at least so many chunks for one question: of the ten nearest it finds about 99 %."""
+_LOOKED_AT: Final = 200
+"""Of an HNSW graph, at least so many chunks for one question: with half as many it finds 10 % less of the nearest."""
 _ROWS: Final = 500
 """Chunks that are written in one statement."""
 
@@ -136,12 +143,12 @@ class PostgresIndex(Tables):
     here = " AND (f.source IS NULL OR f.host = current_setting('vivavoce.host'))"
 
     def __init__(self, url: str, *, model: str, dimension: int) -> None:
-        self._arguments = _arguments(url)
-        super().__init__(_shown(url), model=model, dimension=dimension)
+        self._arguments = arguments(url)
+        super().__init__(shown(url), model=model, dimension=dimension)
         self._cache = tempfile.TemporaryDirectory(prefix="vivavoce-")
-        self._idle: queue.LifoQueue[_Connection] = queue.LifoQueue(_IDLE)
+        self._idle: queue.LifoQueue[Connection] = queue.LifoQueue(_IDLE)
         self._claiming = threading.Lock()
-        self._claims: _Connection | None = None
+        self._claims: Connection | None = None
         self._views: dict[int, _View] = {}
         for part in (self._contents, self.partial):
             part.mkdir()
@@ -211,7 +218,7 @@ class PostgresIndex(Tables):
     # Tables of a store ------------------------------------------------------------------------------------------------
 
     def _make(self, db: Database, store: int) -> None:
-        _run(db, _STORE_TABLES.format(store, self._dimension))
+        run(db, _STORE_TABLES.format(store, self._dimension))
 
     def _drop(self, db: Database, store: int) -> None:
         db.execute(f"DROP TABLE IF EXISTS chunks_{store}")
@@ -282,7 +289,7 @@ class PostgresIndex(Tables):
         try:
             with self._read() as db:
                 return self._candidates(db, store_id, question, filters, limit, now)
-        except _GoneError:
+        except GoneError:
             # A store was deleted after it was looked up: what this says now.
             with self._read() as db:
                 tables.live_store(db, store_id, now)
@@ -325,16 +332,16 @@ class PostgresIndex(Tables):
                 db.execute("BEGIN")
                 db.execute("SELECT pg_advisory_xact_lock(?)", (_WRITING,))
                 if db.execute("SELECT to_regclass('vivavoce.about')").fetchone()[0] is None:
-                    _run(db, _SCHEMA)
+                    run(db, _SCHEMA)
                 db.execute("COMMIT")
             finally:
                 db.close()
 
-    def _connect(self) -> _Connection:
+    def _connect(self) -> Connection:
         from pg8000.exceptions import InterfaceError
 
         try:
-            db = _Connection(self._arguments)
+            db = Connection(self._arguments)
         except InterfaceError as wrong:
             if str(wrong) != "network error":
                 raise
@@ -342,11 +349,11 @@ class PostgresIndex(Tables):
             message = f"{self._place} refuses: check the user, the password and the database, or see the server's log."
             raise LibraryError("storage_failed", message) from wrong
         settings = (
-            f"SET search_path = vivavoce, public; SET lock_timeout = '{_PATIENCE_S}s'; SET synchronous_commit = on; "
+            f"SET search_path = vivavoce, public; SET lock_timeout = '{PATIENCE_S}s'; SET synchronous_commit = on; "
             "SET jit = off; SET plan_cache_mode = auto"
         )
         try:
-            _run(db, settings)
+            run(db, settings)
             db.execute("SELECT set_config('vivavoce.host', ?, false)", (socket.gethostname(),))
         except BaseException:
             db.close()
@@ -377,14 +384,14 @@ class PostgresIndex(Tables):
             finally:
                 self._give_back(db)
 
-    def _begun(self, begin: str) -> _Connection:
+    def _begun(self, begin: str) -> Connection:
         """Return a connection in a new transaction; kept ones may have died with the server, a new one not."""
         with suppress(queue.Empty):
             while True:
                 db = self._idle.get_nowait()
                 try:
                     db.execute(begin)
-                except _broken():
+                except broken_errors():
                     db.close()
                 else:
                     return db
@@ -392,7 +399,7 @@ class PostgresIndex(Tables):
         db.execute(begin)
         return db
 
-    def _give_back(self, db: _Connection) -> None:
+    def _give_back(self, db: Connection) -> None:
         if db.broken:
             db.close()
             return
@@ -409,9 +416,9 @@ class PostgresIndex(Tables):
         try:
             yield
         except DatabaseError as wrong:
-            raise _failure(self._place, wrong.args[0] if wrong.args else {}) from wrong
+            raise failure(self._place, wrong.args[0] if wrong.args else {}) from wrong
         except (Error, OSError) as wrong:
-            raise LibraryError("storage_failed", f"{self._place} can't be reached: {_said(wrong)}.") from wrong
+            raise LibraryError("storage_failed", f"{self._place} can't be reached: {said(wrong)}.") from wrong
 
 
 class _View:
@@ -519,214 +526,3 @@ def _spaced(text: str) -> str:
 def _plain(text: str) -> str:
     """Return a text as the server takes it: it has no zero."""
     return text.replace("\0", "")
-
-
-# Connections ----------------------------------------------------------------------------------------------------------
-
-
-class _Row:
-    """A row of a result: columns by name or number."""
-
-    __slots__ = ("_names", "_values")
-
-    def __init__(self, names: dict[str, int], values: list[Any]) -> None:
-        self._names = names
-        self._values = values
-
-    def __getitem__(self, key: str | int) -> Any:
-        return self._values[self._names[key] if isinstance(key, str) else key]
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-
-class _Result:
-    """What a statement has brought."""
-
-    def __init__(self, rows: list[_Row]) -> None:
-        self._rows = iter(rows)
-
-    def fetchone(self) -> Any:
-        return next(self._rows, None)
-
-    def fetchall(self) -> list[_Row]:
-        return list(self._rows)
-
-    def __iter__(self) -> Iterator[_Row]:
-        return self._rows
-
-
-class _Connection:
-    """A connection that takes the SQL of `Tables`."""
-
-    def __init__(self, arguments: dict[str, Any]) -> None:
-        from pg8000.native import Connection
-
-        self.broken = False
-        # The driver leaves its own socket open where it fails at once.
-        self._socket = _dial(arguments)
-        try:
-            self._connection = Connection(**arguments, sock=self._socket)
-        except BaseException:
-            self._socket.close()
-            raise
-        self._prepared: dict[str, Any] = {}
-
-    def execute(self, sql: str, values: Any = ()) -> _Result:
-        """Run a statement; what is run again is prepared once."""
-        from pg8000.exceptions import DatabaseError
-
-        named = values if isinstance(values, dict) else {f"p{number}": one for number, one in enumerate(values)}
-        try:
-            statement = self._statement(_named(sql)) if named else None
-            rows = statement.run(**named) if statement is not None else self._connection.run(sql)
-        except DatabaseError:
-            raise
-        except BaseException:
-            self.broken = True
-            raise
-        ran = statement or self._connection
-        names = {column["name"]: number for number, column in enumerate(ran.columns or ())}
-        return _Result([_Row(names, row) for row in rows or ()])
-
-    def roll_back(self) -> None:
-        """Undo what was not committed."""
-        if not self.broken:
-            with suppress(*_broken()):
-                self.execute("ROLLBACK")
-
-    def close(self) -> None:
-        """Hang up."""
-        self.broken = True
-        with suppress(*_broken()):
-            self._connection.close()
-        self._socket.close()
-
-    def _statement(self, sql: str) -> Any:
-        if sql not in self._prepared:
-            self._prepared[sql] = self._connection.prepare(sql)
-        return self._prepared[sql]
-
-
-def _run(db: Database, statements: str) -> None:
-    for statement in statements.split(";"):
-        db.execute(statement)
-
-
-@lru_cache(512)
-def _named(sql: str) -> str:
-    """Give a name to each `?`."""
-    parts = sql.split("?")
-    return parts[0] + "".join(f":p{number}{part}" for number, part in enumerate(parts[1:]))
-
-
-def _arguments(url: str) -> dict[str, Any]:
-    """Return what a driver needs to know of an address.
-
-    Raises:
-        LibraryError: `storage_failed`.
-    """
-    try:
-        import pg8000  # noqa: F401
-    except ModuleNotFoundError:
-        raise LibraryError(
-            "storage_failed", "A library on a PostgreSQL server needs: pip install 'vivavoce[postgres]'"
-        ) from None
-    parts = urlsplit(url)
-    options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-    unknown = options.keys() - {"host", "sslmode"}
-    if unknown or not parts.path.strip("/"):
-        wrong = f"has an unknown option {min(unknown)!r}" if unknown else "names no database"
-        raise LibraryError("storage_failed", f"{_shown(url)} {wrong}; write postgresql://user@host/database.")
-    host = options.get("host", parts.hostname or "localhost")
-    arguments: dict[str, Any] = {
-        "user": unquote(parts.username or "postgres"),
-        "password": unquote(parts.password) if parts.password else None,
-        "database": unquote(parts.path.strip("/")),
-        "port": parts.port or 5432,
-        "application_name": "vivavoce",
-        "host": host,
-    }
-    return arguments | {"ssl_context": _tls(options.get("sslmode", "disable" if host.startswith("/") else "prefer"))}
-
-
-def _dial(arguments: dict[str, Any]) -> socket.socket:
-    if not arguments["host"].startswith("/"):
-        dialled = socket.create_connection((arguments["host"], arguments["port"]), _PATIENCE_S)
-        dialled.settimeout(None)
-        dialled.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        return dialled
-    dialled = socket.socket(socket.AF_UNIX)
-    try:
-        dialled.connect(f"{arguments['host']}/.s.PGSQL.{arguments['port']}")
-    except OSError:
-        dialled.close()
-        raise
-    return dialled
-
-
-def _tls(mode: str) -> Any:
-    """Return how a connection is to be encrypted, as `sslmode` of the server's own clients says it."""
-    import ssl
-
-    match mode:
-        case "disable":
-            return False
-        case "allow" | "prefer":
-            return None
-        case "verify-ca" | "verify-full":
-            context = ssl.create_default_context()
-            context.check_hostname = mode == "verify-full"
-            return context
-        case "require":
-            context = ssl.create_default_context()
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-            return context
-        case _:
-            raise LibraryError("storage_failed", f"There is no sslmode {mode!r}; use disable, require or verify-full.")
-
-
-def _shown(url: str) -> str:
-    """Return an address without its password."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-# What goes wrong ------------------------------------------------------------------------------------------------------
-
-
-class _GoneError(LibraryError):
-    """A table isn't there any more."""
-
-
-def _broken() -> tuple[type[Exception], ...]:
-    from pg8000.exceptions import Error
-
-    return (Error, OSError)
-
-
-def _failure(place: str, told: Any) -> LibraryError:
-    code, message = (told.get("C", ""), told.get("M", "")) if isinstance(told, dict) else ("", str(told))
-    match code:
-        case "53100":
-            return LibraryError("storage_full", f"The disk of {place} is full; make room, and try again.")
-        case "55P03" | "40001" | "40P01":
-            return LibraryError("busy", f"Another process writes to {place} for too long; try again.")
-        case "42P01":
-            return _GoneError("not_found", "The vector store is being deleted.", "vector_store_id")
-        case "0A000" | "58P01" if "vector" in message:
-            remedy = "install pgvector 0.8 or newer there"
-        case "42501":
-            remedy = "let an administrator run CREATE EXTENSION vector, and grant the right to make a schema"
-        case _:
-            remedy = "see the server's log"
-    return LibraryError("storage_failed", f"{place} refuses: {message}; {remedy}.")
-
-
-def _said(wrong: Exception) -> str:
-    said = getattr(wrong, "strerror", None) or str(wrong)
-    return said.splitlines()[0].rstrip(".").lower() if said else type(wrong).__name__
