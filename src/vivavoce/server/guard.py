@@ -23,7 +23,7 @@ HEARING_S: Final = 30.0
 """Time for a transcript after the end of the speech, beyond the length of the speech itself."""
 JUDGING_S: Final = 1.5
 """Time to judge a pause: a turn waits no longer."""
-COMPARING_S: Final = 1.0
+COMPARING_S: Final = 1.4
 """Time to tell what else may have been said: speech over an answer is decided about sooner."""
 THINKING_S: Final = 60.0
 """Time for the next piece of an answer, the first included."""
