@@ -51,6 +51,8 @@ THRESHOLDS = (0.1, 0.5, 0.85)
 """Scores at which the conversation looks closer, an answer is likely, and it is sure that the files are meant."""
 LATE = 20
 """Passages that late interaction reranks."""
+ROTATION = np.linalg.qr(np.random.default_rng(0).standard_normal((384, 384)))[0].astype(np.float32)[:, :128]
+"""Directions whose signs stand for a token: 16 bytes."""
 
 
 class Sentences(MiniLM):
@@ -90,7 +92,7 @@ def normal(text: str) -> str:
 
 
 def ways(index: Index, embedder: Embedder, store: str, *, late: bool) -> list[Way]:
-    """Return what is compared; the last but late interaction is what the library does."""
+    """Return what is compared; the fourth is what the library does."""
 
     def brought(text: str, vector: np.ndarray[Any, Any]) -> Candidates:
         return index.candidates(store, Asked(keywords(text), vector), None, POOL, now())
@@ -116,7 +118,12 @@ def ways(index: Index, embedder: Embedder, store: str, *, late: bool) -> list[Wa
     def interacting(text: str, vector: np.ndarray[Any, Any]) -> list[str]:
         first = reranked(text, vector)[:LATE]
         asked = tokens(embedder, text)
-        return sorted(first, key=lambda one: -float((asked @ tokens(embedder, one).T).max(axis=1).mean()))
+        return sorted(first, key=lambda one: -alike(asked, tokens(embedder, one)))
+
+    def interacting_coded(text: str, vector: np.ndarray[Any, Any]) -> list[str]:
+        first = reranked(text, vector)[:LATE]
+        asked = tokens(embedder, text) @ ROTATION
+        return sorted(first, key=lambda one: -alike(asked, np.sign(tokens(embedder, one) @ ROTATION)))
 
     finder = Finder(index, embedder)
     compared = [
@@ -128,6 +135,11 @@ def ways(index: Index, embedder: Embedder, store: str, *, late: bool) -> list[Wa
     return [*compared, Way(f"the library's first {LATE}, reranked by late interaction", interacting)][
         : 5 if late else 4
     ]
+
+
+def alike(asked: np.ndarray[Any, Any], passage: np.ndarray[Any, Any]) -> float:
+    """Return the mean over a question's tokens of the nearest token of a passage (MaxSim)."""
+    return float((asked @ passage.T).max(axis=1).mean())
 
 
 def now() -> int:
