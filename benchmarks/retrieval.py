@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -118,12 +119,16 @@ def ways(index: Index, embedder: Embedder, store: str, *, late: bool) -> list[Wa
     def interacting(text: str, vector: np.ndarray[Any, Any]) -> list[str]:
         first = reranked(text, vector)[:LATE]
         asked = tokens(embedder, text)
-        return sorted(first, key=lambda one: -alike(asked, tokens(embedder, one)))
+        return sorted(first, key=lambda one: -alike(asked, read(one)))
 
     def interacting_coded(text: str, vector: np.ndarray[Any, Any]) -> list[str]:
         first = reranked(text, vector)[:LATE]
         asked = tokens(embedder, text) @ ROTATION
-        return sorted(first, key=lambda one: -alike(asked, np.sign(tokens(embedder, one) @ ROTATION)))
+        return sorted(first, key=lambda one: -alike(asked, np.sign(read(one) @ ROTATION)))
+
+    @lru_cache(None)
+    def read(passage: str) -> np.ndarray[Any, Any]:
+        return tokens(embedder, passage)
 
     finder = Finder(index, embedder)
     compared = [
@@ -132,9 +137,10 @@ def ways(index: Index, embedder: Embedder, store: str, *, late: bool) -> list[Wa
         Way("fused (RRF)", by_both),
         Way("fused, reranked by cosine and words (the library)", reranked),
     ]
-    return [*compared, Way(f"the library's first {LATE}, reranked by late interaction", interacting)][
-        : 5 if late else 4
-    ]
+    if late:
+        compared.append(Way(f"the library's first {LATE}, reranked by late interaction", interacting))
+        compared.append(Way(f"the same with {ROTATION.shape[1]} bits a token", interacting_coded))
+    return compared
 
 
 def alike(asked: np.ndarray[Any, Any], passage: np.ndarray[Any, Any]) -> float:
