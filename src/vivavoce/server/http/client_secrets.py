@@ -77,12 +77,21 @@ class ClientSecrets:
         return reply(session | asked | {"client_secret": {"value": value, "expires_at": secret.expires_at}})
 
     def _mint(self, request: Request, patch: dict[str, Any], seconds: int) -> tuple[str, Secret]:
-        patch = to_ga({"type": "session.update", "session": {"type": "realtime"} | patch})["session"]
+        session = prepared(self._hub, patch)
         try:
-            session = self._hub.prepare(patch)
             return self._access.secrets.mint(seconds, session, request.state.caller)
-        except ProtocolError as wrong:
-            raise refused(wrong) from None
         except SecretsError:
             message = "Too many ephemeral keys are valid; wait until some expire, or ask for shorter lives."
             raise ApiError(429, message, code="rate_limit_exceeded", kind="rate_limit_error") from None
+
+
+def prepared(hub: Hub, patch: dict[str, Any]) -> AnySession:
+    """Return what a session begins with that a request describes, as in `session.update`.
+
+    Raises:
+        ApiError: it cannot begin so.
+    """
+    try:
+        return hub.prepare(to_ga({"type": "session.update", "session": {"type": "realtime"} | patch})["session"])
+    except ProtocolError as wrong:
+        raise refused(wrong) from None

@@ -55,7 +55,7 @@ def http_routes(
         max_upload: bytes that a file may have.
         calls: takes calls over WebRTC; None where none are taken.
     """
-    handlers = _of_hub(hub, access) | _of_calls(calls)
+    handlers = _of_hub(hub, access) | _of_calls(hub, calls)
     if isinstance(library, VivavoceError):
         handlers = defaultdict(lambda: _refuse(library), handlers)
     else:
@@ -82,10 +82,10 @@ def _of_hub(hub: Hub, access: Access) -> dict[str, Handler]:
     }
 
 
-def _of_calls(calls: Calls | None) -> dict[str, Handler]:
+def _of_calls(hub: Hub, calls: Calls | None) -> dict[str, Handler]:
     absent = ApiError(501, INSTALL, code="not_installed", kind="server_error")
     return {
-        "POST /v1/realtime/calls": calls.create if calls else _raise(absent),
+        "POST /v1/realtime/calls": _when_ready(hub, calls.create) if calls else _raise(absent),
         "POST /v1/realtime/calls/{call_id}/hangup": calls.hang_up if calls else _raise(absent),
     }
 

@@ -18,10 +18,9 @@ from anyio import create_task_group
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from vivavoce.realtime.dialects import to_ga
-from vivavoce.realtime.errors import ProtocolError
 from vivavoce.realtime.server import Ids
-from vivavoce.server.http.wire import ApiError, parse, read, refused
+from vivavoce.server.http.client_secrets import prepared
+from vivavoce.server.http.wire import ApiError, parse, read
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -65,12 +64,10 @@ class Calls:
     async def create(self, request: Request) -> Response:
         """Answer an offer: 201, with the answer's SDP and where the call is."""
         offer = await _offer(request)
-        if refusal := self._hub.refusal():
-            _, why = refusal
-            raise ApiError(503, why.message, code=why.code, kind=why.type, headers={"Retry-After": "1"})
         caller: Caller = request.state.caller
         model = request.query_params.get("model") or offer.session.get("model")
-        caller = self._prepared(caller, offer.session)
+        if offer.session:
+            caller = replace(caller, session=prepared(self._hub, offer.session))
         peer, answer = await self._answered(offer.sdp, self._addresses or _arrived_at(request))
         call_id = f"rtc_{secrets.token_hex(12)}"
         self._open[call_id] = peer
@@ -85,15 +82,6 @@ class Calls:
             raise ApiError(404, f"There is no call '{call_id}'; it may be over.", code="not_found", param="call_id")
         await peer.close()
         return Response(status_code=200)
-
-    def _prepared(self, caller: Caller, patch: dict[str, Any]) -> Caller:
-        if not patch:
-            return caller
-        event = to_ga({"type": "session.update", "session": {"type": "realtime"} | patch})
-        try:
-            return replace(caller, session=self._hub.prepare(event["session"]))
-        except ProtocolError as wrong:
-            raise refused(wrong) from None
 
     async def _answered(self, sdp: str, addresses: Sequence[str]) -> tuple[Peer, str]:
         from vivavoce.server.rtc.peer import OfferError, Peer
